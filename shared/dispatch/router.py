@@ -139,9 +139,7 @@ class MessageRouter:
             MessageMissing: the receipt or the raw bytes do not exist.
             TransientError: a service is unavailable; no attempt is counted against the message.
         """
-        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
-        if record is None:
-            raise MessageMissing(f"arrival {short_id(request.arrival)} has a route request and no receipt")
+        record = self._read_receipt(request)
         receipt = Receipt.from_record(record)
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             status = self._finish_if_processed(request, receipt)
@@ -153,10 +151,17 @@ class MessageRouter:
                 decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
                 tried = tried or request.retries > 0
                 attempt = RoutingAttempt(self.storage, self.now, record, request, message, decision, table, tried)
-                outcome = attempt.run()
-            attempt.log(outcome)
+                attempt.claim()
+                outcome, true_kinds = attempt.write()
+                attempt.conclude(outcome, true_kinds)
         self.summary.add(outcome)
         return outcome
+
+    def _read_receipt(self, request: RouteRequest) -> Record:
+        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
+        if record is None:
+            raise MessageMissing(f"arrival {short_id(request.arrival)} has a route request and no receipt")
+        return record
 
     def _finish_if_processed(self, request: RouteRequest, receipt: Receipt) -> RouteStatus | None:
         """Finish a request whose arrival need not be routed, and return its status; None if it must be routed."""
@@ -208,7 +213,7 @@ class MessageRouter:
 
 @dataclass(slots=True)
 class RoutingAttempt:
-    """One attempt to route one arrival by a decision.
+    """One attempt to route one arrival by a decision: it claims, writes and concludes, in this order.
 
     Attributes:
         storage: where results are written.
@@ -250,25 +255,7 @@ class RoutingAttempt:
         if self._was_routed:
             self._outcomes = {recipient: f"routed {path}" for recipient, path in self.receipt.results().items()}
 
-    def run(self) -> Outcome:
-        """Take the steps of docs/explanation/receipts.md, "Dispatch", in order. Return the outcome.
-
-        Raises:
-            WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
-        """
-        self._claim()
-        outcome, true_kinds = self._write()
-        self._conclude(outcome, true_kinds)
-        return outcome
-
-    def log(self, outcome: Outcome) -> None:
-        """Log the outcome."""
-        receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
-        replayed = ", replayed" if self._is_replay else ""
-        with log_context.bind(**({"route": routes} if routes else {})):
-            _log.debug("message %s of mailbox %s%s: %s", short_id(receipt.message), receipt.mailbox, replayed, outcome)
-
-    def _claim(self) -> None:
+    def claim(self) -> None:
         """Claim the matches' recipients, then those that an earlier attempt claimed. Take only missing claims."""
         self._claim_matches([match for match in self.decision.matches if self._is_requested(match)])
         if self.tried or self._is_replay:
@@ -287,7 +274,7 @@ class RoutingAttempt:
         claims = self._claims.claim(self._fingerprints, paths) if paths else {}
         self._claimed += [(match, claims.get(match.recipient)) for match in matches]
 
-    def _write(self) -> tuple[Outcome, set[RecordKind]]:
+    def write(self) -> tuple[Outcome, set[RecordKind]]:
         """Write results and records. Return the outcome and the kinds of record that are true.
 
         All are durable before the receipt says that the message is routed. A conversation begins after a claim or a
@@ -312,8 +299,12 @@ class RoutingAttempt:
         self.storage.blobs.flush()
         return outcome, true_kinds
 
-    def _conclude(self, outcome: Outcome, true_kinds: Collection[RecordKind]) -> None:
-        """Write the receipt, then delete the outbox entry. Only then does the host delete the route request."""
+    def conclude(self, outcome: Outcome, true_kinds: Collection[RecordKind]) -> None:
+        """Write the receipt, then delete the outbox entry. Only then does the host delete the route request.
+
+        Raises:
+            WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
+        """
         membership = self._membership or self._join_conversation()
         Conversations(self.storage.records).register(membership)
         if self._is_replay:
@@ -322,6 +313,7 @@ class RoutingAttempt:
         self.storage.records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
         if is_final:
             self._count(outcome)
+        self._log(outcome)
 
     def _join_conversation(self) -> Membership:
         """Return the message's conversation. A replay keeps it, and creates the entries that are missing."""
@@ -460,6 +452,12 @@ class RoutingAttempt:
                     resolve_outdated_records(self.storage, routed, self.now())
                 return True
         raise WriteConflict(f"the receipt of arrival {latest.key} changed at each of {MAX_RECEIPT_WRITES} attempts")
+
+    def _log(self, outcome: Outcome) -> None:
+        receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
+        replayed = ", replayed" if self._is_replay else ""
+        with log_context.bind(**({"route": routes} if routes else {})):
+            _log.debug("message %s of mailbox %s%s: %s", short_id(receipt.message), receipt.mailbox, replayed, outcome)
 
     def _count(self, outcome: Outcome) -> None:
         """Record the metrics of a message that was routed, and the outcome in its trace."""
