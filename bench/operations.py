@@ -25,6 +25,7 @@ KINDS = {
     "blobs.exists": "blob existence checks",
     "records.create": "record creates",
     "records.create_many": "record creates",
+    "records.create_together": "record creates",
     "records.get": "record reads",
     "records.get_many": "record reads",
     "records.merge": "record merges",

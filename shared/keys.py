@@ -25,9 +25,17 @@ def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
     return digest("arrival", mailbox, folder, server_key)
 
 
-def claim_key(kind: str, fingerprint: str, recipient: str) -> str:
-    """Return the key of the claim on a fingerprint for a recipient."""
-    return digest("claim", kind, fingerprint, recipient)
+def claim_key(kind: str, fingerprint: str, recipient: str, position: int = 0) -> str:
+    """Return the key of the claim on a fingerprint for a recipient. All claims on a fingerprint are in one partition.
+
+    Args:
+        kind: the fingerprint's kind.
+        fingerprint: its digest.
+        recipient: a normalised address, or `*`.
+        position: the position in the list of claims on a Message-ID.
+    """
+    place = (str(position),) if position else ()
+    return digest("claim", kind, fingerprint) + digest("claim", recipient, *place)
 
 
 def reissue_key(request: str, recipient: str) -> str:

@@ -16,7 +16,8 @@ from mailroom_cli.ids import is_in_folder, is_stored_path, path_in_store
 from mailroom_cli.terminal import escape_json_line
 from shared.bootstrap import App
 from shared.clock import utc_now
-from shared.dispatch.deduplication import Claim, Claims
+from shared.dispatch.claims import Claim
+from shared.dispatch.deduplication import Claims
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.dispatch.routing_input import envelope_hints, open_raw, to_routing_input, visible_content
 from shared.documents.blob_paths import RECORD_KINDS, message_in_path, result_path, route_of_result, skipped_path

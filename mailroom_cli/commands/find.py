@@ -15,7 +15,8 @@ from mailroom_cli.ids import ShortIds
 from mailroom_cli.tables import Column, print_table
 from mailroom_cli.terminal import escape_json_line, without_controls
 from shared.clock import utc_now
-from shared.dispatch.deduplication import Claim, Claims
+from shared.dispatch.claims import Claim
+from shared.dispatch.deduplication import Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, raw_path, route_of_result, skipped_path
 from shared.documents.writer import format_time

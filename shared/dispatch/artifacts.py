@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from shared.dispatch.deduplication import erase_claims
+from shared.dispatch.claims import erase_claims
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.dispatch.routing_input import conversation_key
 from shared.documents.blob_paths import (
@@ -178,7 +178,8 @@ def _conversation_keys(
     storage: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
 ) -> Iterator[str]:
     """Yield the keys of conversations that end with these arrivals, and of the entries that name their messages."""
-    conversations = {receipt.conversation for receipt in receipts if receipt.conversation}
+    # An attempt that died may have begun a conversation that the receipt does not name.
+    conversations = {receipt.conversation or receipt.message for receipt in receipts} - {""}
     continued = {
         str(record.values["conversation"])
         for record in scan_by_values(storage.records, Table.RECEIPTS, "conversation", conversations)

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
-from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
+from shared.dispatch import failures
 from shared.dispatch.artifacts import roll_back
+from shared.dispatch.claims import Claim
 from shared.dispatch.deduplication import Claims, unfinished_matches
 from shared.dispatch.outbox import republish_overdue
-from shared.dispatch.outcome_summary import OutcomeSummary
-from shared.dispatch.record_resolution import mark_resolved, resolve_outdated_records, resolved_record_path
+from shared.dispatch.record_resolution import mark_resolved, resolve_outdated_records
 from shared.dispatch.routing_input import (
     Conversations,
+    Membership,
     envelope_hints,
     open_raw,
     thread_references,
@@ -32,14 +35,12 @@ from shared.dispatch.routing_input import (
 )
 from shared.documents.blob_paths import RecordKind, is_result_for, reissued_result_path, result_path, route_of_result
 from shared.documents.schema import Duplicate, Outcome
-from shared.documents.writer import DocumentWriter, create_record, overwrite_record, to_failed_record
+from shared.documents.writer import DocumentWriter
 from shared.errors import (
-    MailroomError,
     MessageMissing,
     ServiceUnavailable,
     TransientError,
     WriteConflict,
-    printable,
 )
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
@@ -51,13 +52,10 @@ from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, VisibleContent, fingerprints
 from shared.routing.model import Decision, Match, Unhandled
 from shared.routing.route_table import RouteTable
-from shared.storage.base import QueueName, Record, Storage, Table, Values
+from shared.storage.base import Record, Storage, Table, Values
 
 SWEEP_AGE = timedelta(hours=1)
 """How long a route request may be in the outbox before it is published again."""
-
-MAX_RETRIES = 8
-"""Times that a route request is requeued after transient errors, an hour in all; then the sweep publishes it again."""
 
 MAX_OUTCOME_LENGTH = 100_000
 """Characters of outcomes in a receipt; beyond it, only the number of outcomes is kept. A table entity holds 1 MiB."""
@@ -65,9 +63,49 @@ MAX_OUTCOME_LENGTH = 100_000
 MAX_RECEIPT_WRITES = 5
 """Attempts to write a receipt that another worker changes between our reading and our writing."""
 
+MAX_SUMMARISED: Final = 1000
+"""Messages after which the summary is logged."""
+
+SUMMARY_SECONDS: Final = 300.0
+"""Seconds after which the next message logs the summary. `sweep` logs it as well, if it runs in the same process."""
+
 RouteStatus = Outcome | Literal["already-processed", "failed"]
 
 _log = logging.getLogger("mailroom.dispatch")
+
+
+class OutcomeSummary:
+    """Counts the outcomes of routed messages, in all threads of the process, until the next line.
+
+    Args:
+        max_messages: messages after which the line is logged.
+        monotonic: returns the time in seconds, like `time.monotonic`.
+    """
+
+    def __init__(self, max_messages: int = MAX_SUMMARISED, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._max_messages = max_messages
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._outcomes: Counter[str] = Counter()
+        self._began = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a message, and log the summary if it is due."""
+        with self._lock:
+            if not self._outcomes:
+                self._began = self._monotonic()
+            self._outcomes[outcome] += 1
+            is_due = self._outcomes.total() >= self._max_messages or self._monotonic() - self._began >= SUMMARY_SECONDS
+        if is_due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Log the summary, if any message was counted since the last one."""
+        with self._lock:
+            outcomes, self._outcomes = self._outcomes, Counter()
+        if outcomes:
+            counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            _log.info("outcomes of %d messages: %s", outcomes.total(), counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +139,7 @@ class MessageRouter:
             MessageMissing: the receipt or the raw bytes do not exist.
             TransientError: a service is unavailable; no attempt is counted against the message.
         """
-        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
-        if record is None:
-            raise MessageMissing(f"arrival {short_id(request.arrival)} has a route request and no receipt")
+        record = self._read_receipt(request)
         receipt = Receipt.from_record(record)
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             status = self._finish_if_processed(request, receipt)
@@ -115,10 +151,17 @@ class MessageRouter:
                 decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
                 tried = tried or request.retries > 0
                 attempt = RoutingAttempt(self.storage, self.now, record, request, message, decision, table, tried)
-                outcome = attempt.run()
-            attempt.log(outcome)
+                attempt.claim()
+                outcome, true_kinds = attempt.write()
+                attempt.conclude(outcome, true_kinds)
         self.summary.add(outcome)
         return outcome
+
+    def _read_receipt(self, request: RouteRequest) -> Record:
+        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
+        if record is None:
+            raise MessageMissing(f"arrival {short_id(request.arrival)} has a route request and no receipt")
+        return record
 
     def _finish_if_processed(self, request: RouteRequest, receipt: Receipt) -> RouteStatus | None:
         """Finish a request whose arrival need not be routed, and return its status; None if it must be routed."""
@@ -149,76 +192,15 @@ class MessageRouter:
         Raises:
             TransientError: the queue is unavailable as well; the host's own retry applies.
         """
-        tracing.failed(error)
-        metrics.count_failure(error, "message")
-        arrival = short_id(request.arrival)
-        if request.retries >= MAX_RETRIES:
-            _log.warning("arrival %s: still a transient error; `sweep` retries later: %s", arrival, error)
-            return
-        backoff = service_backoff(error, request.retries)
-        # A service that is unavailable, or an invalid route, concerns every message that waits.
-        count = self.transient_errors.add(1, self.now())
-        others = f" (and {count - 1} more since the last such line)" if count > 1 else ""
-        level = logging.WARNING if count else logging.DEBUG
-        _log.log(level, "arrival %s: transient error, next retry in %d s: %s%s", arrival, backoff, error, others)
-        self._publish_later(request, backoff)
+        failures.requeue(self.storage, request, error, self.transient_errors, self.now())
 
     def record_error(self, request: RouteRequest, error: Exception) -> None:
         """Record in the receipt why an attempt failed, for the dead letter that the last attempt leaves."""
-        metrics.count_failure(error, "message")
-        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
-        # An erased arrival's receipt must not name anything, and an error may name the message.
-        if record is not None and Receipt.from_record(record).state is not State.ERASED:
-            # The text of an error that is not ours may quote the message.
-            is_ours = isinstance(error, MailroomError)
-            text = printable(error, 1000) if is_ours else f"an unexpected error: {type(error).__name__}"
-            self.storage.records.merge(Table.RECEIPTS, request.arrival, {"last_error": text})
+        failures.record_error(self.storage, request, error)
 
     def dead_letter(self, request: RouteRequest) -> str | None:
-        """Record an arrival that five attempts could not route (rule 8.4). Return the record's path.
-
-        Its raw bytes stay, and its state becomes `failed`. An arrival that was routed before and fails in a replay
-        keeps its state; its record says that the replay failed. Return None if there is nothing to record: it has no
-        receipt, or was routed after all.
-        """
-        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
-        if record is None:
-            metrics.poisoned.add(1, {"mailbox": "unknown"})
-            _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", short_id(request.arrival))
-            self.storage.records.delete_many(Table.OUTBOX, [request.outbox_key])
-            return None
-        receipt = Receipt.from_record(record)
-        is_replay = request.replay is not None
-        if receipt.state not in ((State.STORED, State.FAILED) if not is_replay else ROUTABLE_STATES):
-            return None
-        is_pending = receipt.state is State.STORED or is_replay
-        if is_pending and not receipt.last_error and request.retries < MAX_RETRIES:
-            # No attempt failed because of the message: the app did not start, or was stopped.
-            self._publish_later(request, service_backoff(TransientError(""), 1))
-            return None
-        if receipt.state is State.STORED:
-            # If it was routed since we read the receipt, this raises, and the next attempt finds it routed.
-            values: Values = {"state": State.FAILED.value, "outcome": "failed"}
-            self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
-            metrics.count_outcome(receipt.mailbox, "failed", "")
-        path = resolved_record_path("failed", receipt)
-        error = receipt.last_error or "every attempt was stopped or timed out before it ended"
-        (overwrite_record if is_replay else create_record)(self.storage.blobs, path, to_failed_record(receipt, error))
-        latest = None if is_replay else self.storage.records.get(Table.RECEIPTS, receipt.arrival)
-        if latest is not None:
-            # Another route request for the same arrival may have succeeded.
-            resolve_outdated_records(self.storage, latest, self.now())
-        self.storage.blobs.flush()
-        self.storage.records.delete_many(Table.OUTBOX, {receipt.arrival, request.outbox_key})
-        metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
-        with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
-            message = short_id(receipt.message)
-            _log.error("message-failed: message %s of mailbox %s: %s", message, receipt.mailbox, error)
-        return path
-
-    def _publish_later(self, request: RouteRequest, backoff: float) -> None:
-        retry = replace(request, retries=request.retries + 1)
-        self.storage.queues[QueueName.ROUTE_REQUESTS].put_many([retry.to_json()], delay=backoff)
+        """Record an arrival that five attempts could not route (rule 8.4). Return the record's path, if any."""
+        return failures.dead_letter(self.storage, request, self.now())
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Publish again the route requests that have been in the outbox for too long. Return how many there were.
@@ -231,7 +213,7 @@ class MessageRouter:
 
 @dataclass(slots=True)
 class RoutingAttempt:
-    """One attempt to route one arrival by a decision.
+    """One attempt to route one arrival by a decision: it claims, writes and concludes, in this order.
 
     Attributes:
         storage: where results are written.
@@ -256,6 +238,8 @@ class RoutingAttempt:
     _content: VisibleContent = field(init=False)
     _fingerprints: tuple[Fingerprint, ...] = field(init=False)
     _claims: Claims = field(init=False)
+    _membership: Membership | None = field(default=None, init=False)
+    _claimed: list[tuple[Match, Claim | None]] = field(default_factory=list, init=False)
     _outcomes: dict[str, str] = field(default_factory=dict, init=False)
     _duplicates: list[Duplicate] = field(default_factory=list, init=False)
     _routes: list[str] = field(default_factory=list, init=False)
@@ -271,70 +255,91 @@ class RoutingAttempt:
         if self._was_routed:
             self._outcomes = {recipient: f"routed {path}" for recipient, path in self.receipt.results().items()}
 
-    def run(self) -> Outcome:
-        """Take the steps of docs/explanation/receipts.md, "Dispatch", in order. Return the outcome.
+    def claim(self) -> None:
+        """Claim the matches' recipients, then those that an earlier attempt claimed. Take only missing claims."""
+        self._claim_matches([match for match in self.decision.matches if self._is_requested(match)])
+        if self.tried or self._is_replay:
+            hints = envelope_hints(self.message, self.table.trust_policy)
+            unfinished = unfinished_matches(self._claims, self._fingerprints, self.decision, self._content, hints)
+            self._claim_matches([match for match in unfinished if not self._is_finished(match.recipient)])
 
-        Raises:
-            WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
+    def _claim_matches(self, matches: Sequence[Match]) -> None:
+        """Claim the recipients of matches that have no result yet."""
+        receipt = self.receipt
+        paths = {
+            match.recipient: result_path(match.route, receipt.stored_at, receipt.message, match.recipient)
+            for match in matches
+            if match.recipient not in self._outcomes
+        }
+        claims = self._claims.claim(self._fingerprints, paths) if paths else {}
+        self._claimed += [(match, claims.get(match.recipient)) for match in matches]
+
+    def write(self) -> tuple[Outcome, set[RecordKind]]:
+        """Write results and records. Return the outcome and the kinds of record that are true.
+
+        All are durable before the receipt says that the message is routed. A conversation begins after a claim or a
+        record: by these, an erasure finds the message of an attempt that died.
         """
-        conversations = Conversations(self.storage.records)
-        thread = thread_references(self.message, self.decision, by_tag_alone=self.table.trust_policy.by_tag_alone)
-        conversation = self.receipt.conversation or conversations.find(thread, self.receipt.message)
-        documents = self._document_writer(conversation)
-        # 1. and 2. For each recipient: the claims, then the result.
-        self._write_results(documents)
-        # After the recipients: the records, durable before the receipt says that the message is routed.
-        outcome, true_kinds = self._write_records(documents)
-        self.storage.blobs.flush()
-        conversations.register(thread, conversation)
-        if self._is_replay:
-            self._resolve_records(outcome, true_kinds)
-        # The receipt, then the outbox entry. Only then does the host delete the route request.
-        is_final = self._write_receipt(self._receipt_values(outcome, conversation))
-        self.storage.records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
-        if is_final:
-            self._count(outcome)
-        return outcome
-
-    def log(self, outcome: Outcome) -> None:
-        """Log the outcome."""
-        receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
-        replayed = ", replayed" if self._is_replay else ""
-        with log_context.bind(**({"route": routes} if routes else {})):
-            _log.debug("message %s of mailbox %s%s: %s", short_id(receipt.message), receipt.mailbox, replayed, outcome)
-
-    def _document_writer(self, conversation: str) -> DocumentWriter:
-        return DocumentWriter(
+        if any(self._writes_result(match, claim) for match, claim in self._claimed):
+            self._membership = self._join_conversation()
+        documents = DocumentWriter(
             self.storage.blobs,
             self.receipt,
             self.message,
-            conversation,
+            self._membership.conversation if self._membership is not None else "",
             envelope_hints(self.message, self.table.trust_policy),
             # An earlier attempt may have left a record by other routes.
             overwrites_records=self._is_replay or self.tried,
             max_attachments=self.table.max_attachments,
             unserved=self.decision.unserved,
         )
+        for match, claim in self._claimed:
+            self._write_result(match, claim, documents)
+        outcome, true_kinds = self._write_records(documents)
+        self.storage.blobs.flush()
+        return outcome, true_kinds
 
-    def _write_results(self, documents: DocumentWriter) -> None:
-        """Claim each recipient and write its result, then those of recipients that an earlier attempt claimed."""
-        for match in self.decision.matches:
-            if self._is_requested(match):
-                self._write_result(match, documents)
-        if self.tried or self._is_replay:
-            content, hints = self._content, documents.hints
-            for match in unfinished_matches(self._claims, self._fingerprints, self.decision, content, hints):
-                if not self._is_finished(match.recipient):
-                    self._write_result(match, documents)
+    def conclude(self, outcome: Outcome, true_kinds: Collection[RecordKind]) -> None:
+        """Write the receipt, then delete the outbox entry. Only then does the host delete the route request.
 
-    def _write_result(self, match: Match, documents: DocumentWriter) -> None:
-        """Claim a recipient, and write its result or note the duplicate."""
+        Raises:
+            WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
+        """
+        membership = self._membership or self._join_conversation()
+        Conversations(self.storage.records).register(membership)
+        if self._is_replay:
+            self._resolve_records(outcome, true_kinds)
+        is_final = self._write_receipt(self._receipt_values(outcome, membership.conversation))
+        self.storage.records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
+        if is_final:
+            self._count(outcome)
+        self._log(outcome)
+
+    def _join_conversation(self) -> Membership:
+        """Return the message's conversation. A replay keeps it, and creates the entries that are missing."""
+        thread = thread_references(self.message, self.decision, by_tag_alone=self.table.trust_policy.by_tag_alone)
+        if self.receipt.conversation:
+            return Membership(self.receipt.conversation, thread.to_rows(self.receipt.conversation))
+        return Conversations(self.storage.records).join(thread, self.receipt.message)
+
+    def _writes_result(self, match: Match, claim: Claim | None) -> bool:
+        """Return whether a match has a result to write, and is not a duplicate."""
+        if claim is None:
+            return is_result_for(self._reissued, match.recipient)
+        # A wildcard's copy may be a duplicate of this same arrival, which named a recipient at an earlier attempt.
+        return (claim.owner, claim.result_recipient) == (self.receipt.arrival, match.recipient)
+
+    def _write_result(self, match: Match, claim: Claim | None, documents: DocumentWriter) -> None:
+        """Write a recipient's result, or note the duplicate.
+
+        Args:
+            match: the recipient and its route.
+            claim: the claim that decides; None: the recipient has a result.
+            documents: the writer of the documents.
+        """
         recipient, receipt = match.recipient, self.receipt
-        if recipient not in self._outcomes:
-            path = result_path(match.route, receipt.stored_at, receipt.message, recipient)
-            claim = self._claims.claim(self._fingerprints, recipient, path)
-            # A wildcard's copy may be a duplicate of this same arrival, which named a recipient at an earlier attempt.
-            if (claim.owner, claim.result_recipient) != (receipt.arrival, recipient):
+        if claim is not None:
+            if not self._writes_result(match, claim):
                 self._duplicates.append(claim.to_duplicate(recipient, match.route))
                 self._outcomes[recipient] = f"duplicate {claim.owner}"
                 return
@@ -447,6 +452,12 @@ class RoutingAttempt:
                     resolve_outdated_records(self.storage, routed, self.now())
                 return True
         raise WriteConflict(f"the receipt of arrival {latest.key} changed at each of {MAX_RECEIPT_WRITES} attempts")
+
+    def _log(self, outcome: Outcome) -> None:
+        receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
+        replayed = ", replayed" if self._is_replay else ""
+        with log_context.bind(**({"route": routes} if routes else {})):
+            _log.debug("message %s of mailbox %s%s: %s", short_id(receipt.message), receipt.mailbox, replayed, outcome)
 
     def _count(self, outcome: Outcome) -> None:
         """Record the metrics of a message that was routed, and the outcome in its trace."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -26,7 +26,7 @@ from shared.receipts import MAX_MESSAGE_ID_LENGTH
 from shared.routing.fingerprints import VisibleContent
 from shared.routing.model import Decision, EnvelopeHint, RoutingInput
 from shared.routing.route_table import TrustPolicy
-from shared.storage.base import Blobs, Records, Table
+from shared.storage.base import Blobs, Records, Table, Values
 
 MAX_REFERENCES: Final = 50
 """Message-IDs of References that are used, the last ones. Long threads name hundreds, hostile mail any number."""
@@ -195,6 +195,17 @@ class ThreadReferences:
         for address in self.tagged:
             yield "tag", address
 
+    def to_rows(self, conversation: str) -> dict[str, Values]:
+        """Return the entries of a conversation under every key that other messages may find it by."""
+        return {
+            conversation_key(kind, text): {
+                "conversation": conversation,
+                "kind": kind,
+                "text": text[:MAX_MESSAGE_ID_LENGTH],
+            }
+            for kind, text in self.entries()
+        }
+
 
 def thread_references(message: Message, decision: Decision, *, by_tag_alone: bool) -> ThreadReferences:
     """Return what a message says about its thread.
@@ -214,6 +225,19 @@ def thread_references(message: Message, decision: Decision, *, by_tag_alone: boo
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """A message's membership in a conversation.
+
+    Attributes:
+        conversation: the id of the conversation's first message.
+        missing: the entries that do not exist yet, by key.
+    """
+
+    conversation: str
+    missing: Mapping[str, Values]
+
+
+@dataclass(frozen=True, slots=True)
 class Conversations:
     """The stored conversations.
 
@@ -223,25 +247,25 @@ class Conversations:
 
     records: Records
 
-    def find(self, thread: ThreadReferences, message: str) -> str:
-        """Return a message's conversation: the id of the first message seen of its thread, or else its own id."""
-        keys = thread.keys()
-        entries = self.records.get_many(Table.CONVERSATIONS, list(dict.fromkeys(keys))) if keys else {}
-        entry = next((entries[key] for key in keys if key in entries), None)
-        return message if entry is None else str(entry.values["conversation"])
+    def join(self, thread: ThreadReferences, message: str) -> Membership:
+        """Return a message's conversation: the id of the first message seen of its thread, or else its own id.
 
-    def register(self, thread: ThreadReferences, conversation: str) -> None:
-        """Record a message's conversation under every key that other messages may find it by. Existing entries stay."""
-        rows = {
-            conversation_key(kind, text): {
-                "conversation": conversation,
-                "kind": kind,
-                "text": text[:MAX_MESSAGE_ID_LENGTH],
-            }
-            for kind, text in thread.entries()
-        }
-        if rows:
-            self.records.create_many(Table.CONVERSATIONS, rows)
+        A message with a single key is almost always the first with that key. So its entry is created before it is
+        known that there is none, and is read only if there is one.
+        """
+        keys = list(dict.fromkeys(thread.keys()))
+        if len(keys) == 1 and self.records.create(Table.CONVERSATIONS, keys[0], thread.to_rows(message)[keys[0]]):
+            return Membership(message, {})
+        existing = self.records.get_many(Table.CONVERSATIONS, keys) if keys else {}
+        entry = next((existing[key] for key in keys if key in existing), None)
+        conversation = message if entry is None else str(entry.values["conversation"])
+        rows = thread.to_rows(conversation)
+        return Membership(conversation, {key: rows[key] for key in keys if key not in existing})
+
+    def register(self, membership: Membership) -> None:
+        """Create the entries by which other messages find a conversation. Existing entries stay."""
+        if membership.missing:
+            self.records.create_many(Table.CONVERSATIONS, membership.missing)
 
 
 def conversation_key(kind: str, text: str) -> str:

@@ -7,7 +7,7 @@ with the method. All methods may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -79,6 +79,18 @@ class Filter:
 
 
 MATCH_ALL: Final = Filter()
+
+
+PARTITION_DIGITS: Final[Mapping[Table, int]] = {Table.CLAIMS: 64}
+"""The first digits of a key, by table, that name its partition; two in other tables."""
+
+MAX_TRANSACTION: Final = 100
+"""Records in a transaction of Azure Table Storage."""
+
+
+def partition_of(table: Table, key: str) -> str:
+    """Return the partition of a record. Only records of one partition can be created in one transaction."""
+    return key[: PARTITION_DIGITS.get(table, 2)]
 
 
 class BodyEncoding(StrEnum):
@@ -220,6 +232,14 @@ class Records(Protocol):
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already. Not atomic as a whole."""
 
+    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+        """Create all records in one transaction, or none if one of them exists. Return whether they were created.
+
+        Args:
+            table: the table.
+            rows: the properties by key: 1 to `MAX_TRANSACTION` records of one partition (`partition_of`).
+        """
+
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others. Without `etag`, create the record if it does not exist.
 
@@ -309,6 +329,12 @@ def checked_path(path: str) -> str:
     if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
         raise ValueError(f"not a valid blob path: {path!r}")
     return path
+
+
+def check_transaction(table: Table, rows: Collection[str]) -> None:
+    """Raise `ValueError` unless records with these keys can be created in one transaction."""
+    if not 1 <= len(rows) <= MAX_TRANSACTION or len({partition_of(table, key) for key in rows}) > 1:
+        raise ValueError(f"a transaction has 1 to {MAX_TRANSACTION} records of one partition")
 
 
 def storable_text(text: str) -> str:

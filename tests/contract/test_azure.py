@@ -15,8 +15,9 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
 from shared.errors import ServiceUnavailable
-from shared.keys import digest
-from shared.storage.base import BodyEncoding, QueueName, Storage, Table
+from shared.keys import claim_key, digest
+from shared.storage.azure.transactions import create_entities
+from shared.storage.base import BodyEncoding, QueueName, Storage, Table, Values
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 
@@ -162,6 +163,37 @@ def test_a_deleted_resource_is_created_again(
         with pytest.raises(ServiceUnavailable, match="404"):
             operation()
     use()
+
+
+def test_a_transaction_creates_a_deleted_table_again(stores: Storage, tables: TableServiceClient) -> None:
+    rows: dict[str, Values] = {claim_key("raw", "f", name): {"a": name} for name in "abc"}
+    assert stores.records.create_together(Table.CLAIMS, rows)
+    tables.delete_table("mailclaims")
+    with pytest.raises(ServiceUnavailable, match="404 TableNotFound"):
+        stores.records.create_together(Table.CLAIMS, rows)
+    assert stores.records.create_together(Table.CLAIMS, rows)
+
+
+def test_a_transaction_is_that_of_the_sdk(stores: Storage, tables: TableServiceClient) -> None:
+    """What it stores is equal to what `TableClient.submit_transaction` stores."""
+    values = {
+        "text": "grüße \U0001fa91 \r\n--batch HTTP/1.1 409 \u2028",
+        "number": EntityProperty(2**40, EdmType.INT64),
+        "yes": True,
+        "when": datetime(2026, 11, 23, 9, 1, 2, 345678, UTC),
+    }
+    assert stores.records.create(Table.CLAIMS, digest("x"), {})
+    client = tables.get_table_client("mailclaims")
+    create_entities(client, [{"PartitionKey": "ours", "RowKey": key, **values} for key in "ab"])
+    client.submit_transaction(
+        [("create", {"PartitionKey": "the SDK's", "RowKey": key, **values}) for key in "ab"],
+    )
+    ours, others = (
+        [{**entity, "PartitionKey": ""} for entity in client.query_entities("PartitionKey eq @p", parameters={"p": p})]
+        for p in ("ours", "the SDK's")
+    )
+    assert ours == others
+    assert len(ours) == 2
 
 
 def test_sixteen_parallel_first_uses_succeed(azure_storage: str) -> None:

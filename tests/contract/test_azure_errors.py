@@ -14,7 +14,7 @@ import azure.core.exceptions as sdk_errors
 import pytest
 
 from shared.errors import ServiceUnavailable, Throttled, TransientError
-from shared.keys import digest
+from shared.keys import claim_key, digest
 from shared.storage.azure import accounts
 from shared.storage.azure.errors import Service, map_error
 from shared.storage.base import QueueItem, QueueName, Storage, Table
@@ -60,6 +60,12 @@ OPERATIONS: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "get": (Service.TABLE, lambda stores: stores.records.get(Table.CLAIMS, digest("x"))),
     "get many": (Service.TABLE, lambda stores: stores.records.get_many(Table.CLAIMS, [digest("x"), digest("y")])),
     "insert": (Service.TABLE, lambda stores: stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})),
+    "transaction": (
+        Service.TABLE,
+        lambda stores: stores.records.create_together(
+            Table.CLAIMS, {claim_key("raw", "f", "a"): {"a": 1}, claim_key("raw", "f", "b"): {"a": 1}}
+        ),
+    ),
     "merge": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1})),
     "merge if": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1}, etag="W/1")),
     "scan": (Service.TABLE, lambda stores: list(stores.records.scan(Table.CLAIMS))),
@@ -226,3 +232,35 @@ def test_an_invalid_key(service: Service, operation: Callable[[Storage], object]
     with storage_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the key") as caught:
         operation(stores)
     assert "hush" not in str(caught.value)
+
+
+PART = "HTTP/1.1 {status} x\r\n\r\n" + '{{"odata.error":{{"code":"{code}","message":{{"value":"0:x"}}}}}}'
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(503, "ServerBusy")], Throttled),
+        ([(500, "InternalError")], ServiceUnavailable),
+        ([(400, "InvalidInput")], ServiceUnavailable),
+        ([(204, "")], ServiceUnavailable),  # of two operations
+        ([], ServiceUnavailable),
+        ([(204, ""), (500, "OperationTimedOut")], ServiceUnavailable),
+        ([(409, "EntityAlreadyExists")], False),
+        ([(204, ""), (204, "")], True),
+    ],
+)
+def test_the_response_to_a_transaction_counts_by_its_parts(
+    parts: list[tuple[int, str]], expected: bool | type[ServiceUnavailable]
+) -> None:
+    body = "\r\n--changeset\r\n".join(["", *(PART.format(status=status, code=code) for status, code in parts)])
+    executed = Answer(202, {"Content-Type": "multipart/mixed; boundary=batch"}, body.encode())
+    _, transaction = OPERATIONS["transaction"]
+    answers = answering(lambda _, path: executed if "batch" in path else Answer(204))
+    with answers as account, storage_at(account) as stores:
+        if isinstance(expected, bool):
+            assert transaction(stores) is expected
+            return
+        with pytest.raises(expected) as caught:
+            transaction(stores)
+        assert type(caught.value) is expected

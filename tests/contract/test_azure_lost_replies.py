@@ -10,8 +10,8 @@ from typing import TypeVar
 import pytest
 
 from shared.errors import TransientError
-from shared.keys import digest
-from shared.storage.base import QueueName, Storage, Table
+from shared.keys import claim_key, digest
+from shared.storage.base import QueueName, Storage, Table, Values
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 from tests.servers.azurite import ACCOUNTS, Azurite
@@ -65,6 +65,15 @@ def test_8_1_a_record_is_created_with_its_owner(loss_and_stores: tuple[ReplyLoss
     record = stores.records.get(Table.CLAIMS, KEY)
     assert record is not None
     assert record.values == {"owner": "us"}
+
+
+def test_8_1_a_transaction_whose_reply_is_lost_took_effect_once(loss_and_stores: tuple[ReplyLoss, Storage]) -> None:
+    loss, stores = loss_and_stores
+    assert stores.records.get(Table.CLAIMS, KEY) is None
+    rows: dict[str, Values] = {claim_key("raw", "f", str(n)): {"owner": "us", "n": n} for n in range(3)}
+    # The SDK sends it again, and it conflicts with itself: the caller reads that the records are its own.
+    assert not with_lost_replies(loss, lambda: stores.records.create_together(Table.CLAIMS, rows))
+    assert {key: record.values for key, record in stores.records.get_many(Table.CLAIMS, [*rows]).items()} == rows
 
 
 def test_8_1_a_record_is_merged(loss_and_stores: tuple[ReplyLoss, Storage]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from mailroom_cli.logging_setup import JsonFormatter, UtcFormatter
 from shared.bootstrap import App
-from shared.dispatch.outcome_summary import OutcomeSummary
+from shared.dispatch.router import OutcomeSummary
 from shared.errors import TransientError
 from shared.intake import folder_sync
 from shared.observability.log_context import install_log_context

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from shared.documents.blob_paths import raw_path
 from shared.errors import MessageMissing, TransientError
-from shared.queue_messages import Poll, RouteRequest
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
 from tests.integration.routing_fixture import (
@@ -25,7 +26,7 @@ from tests.integration.routing_fixture import (
     process_gone_at,
     raise_process_gone,
 )
-from tests.servers.faults import ProcessKilled
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import poll, work_until_idle
 
@@ -58,6 +59,24 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: Routing
     work_until_idle(app)
     assert world.results() == [("support", "support@example.com")]
     assert app.router.sweep() == 0
+
+
+def test_8_1_a_lost_route_request_after_a_kill_at_any_operation_is_finished_by_sweep(world: RoutingFixture) -> None:
+    """The outbox entry is the last to be deleted."""
+    for at in count(1):
+        world.servers["support"].deliver(letter("support@example.com", subject=str(at)))
+        world.app().poller.poll(Poll("support", PollReason.MANUAL))
+        [arrival] = [receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED]
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
+            world.app(faults.stores(world.stores)).router.route(RouteRequest(arrival))
+        world.drop_route_requests()
+        app = world.app()
+        app.router.sweep(timedelta(0))
+        work_until_idle(app)
+        assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}, at
+        if faults.count < at:
+            return
 
 
 def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: RoutingFixture) -> None:

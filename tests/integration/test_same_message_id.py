@@ -13,7 +13,7 @@ import pytest
 
 from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
-from shared.dispatch import deduplication, router
+from shared.dispatch import claims, router
 from shared.errors import ServiceUnavailable
 from shared.operations.search import ArrivalQuery
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
@@ -395,7 +395,7 @@ def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_sa
 def test_4_3_more_different_messages_than_positions_still_have_results(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "MAX_POSITIONS", 4)
+    monkeypatch.setattr(claims, "MAX_POSITIONS", 4)
     route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
     assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
         0,

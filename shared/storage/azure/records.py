@@ -1,4 +1,4 @@
-"""Records as table entities, spread over 256 partitions by the first two hex digits of the key."""
+"""Records as table entities, in partitions by the first hex digits of the key: 256 in most tables."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from shared.errors import WriteConflict
 from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.azure.transactions import create_entities
 from shared.storage.base import (
     MATCH_ALL,
+    PARTITION_DIGITS,
     Filter,
     Record,
     Table,
     Value,
     Values,
+    check_transaction,
+    partition_of,
     prefix_upper_bound,
     storable_text,
 )
@@ -74,7 +78,7 @@ class AzureRecords:
     def get(self, table: Table, key: str) -> Record | None:
         """Return a record, or None if it does not exist."""
         with self._resources[table].used():
-            return _get(self._tables[table], key)
+            return _get(table, self._tables[table], key)
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
         """Return the existing records of `keys`, by key."""
@@ -90,13 +94,29 @@ class AzureRecords:
         created = self._run_each(table, _create, rows.items())
         return {key for key, is_new in zip(rows, created, strict=True) if not is_new}
 
+    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+        """Create all of the records in one transaction, or none if one of them exists."""
+        check_transaction(table, rows)
+        if len(rows) == 1:
+            return not self.create_many(table, rows)
+        entities = [_to_entity(table, *row) for row in rows.items()]
+        with self._resources[table].used():
+            try:
+                create_entities(self._tables[table], entities)
+            except HttpResponseError as error:
+                # Also after a lost reply, if the transaction took effect: the SDK sent it again.
+                if error_code(error) in _EXISTS:
+                    return False
+                raise
+        return True
+
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
         with self._resources[table].used():
             if etag is None:
-                _merge(self._tables[table], (key, values))
+                _merge(table, self._tables[table], (key, values))
                 return
-            self._update(table, _to_entity(key, values), etag, UpdateMode.MERGE)
+            self._update(table, _to_entity(table, key, values), etag, UpdateMode.MERGE)
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
@@ -105,7 +125,7 @@ class AzureRecords:
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record, including the further pieces of long texts."""
         with self._resources[table].used():
-            self._update(table, _to_entity(key, values), etag, UpdateMode.REPLACE)
+            self._update(table, _to_entity(table, key, values), etag, UpdateMode.REPLACE)
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
@@ -113,7 +133,7 @@ class AzureRecords:
 
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match."""
-        query, parameters = _to_odata(where)
+        query, parameters = _to_odata(table, where)
         equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
         client = self._tables[table]
         with self._resources[table].used():
@@ -134,28 +154,28 @@ class AzureRecords:
             raise
 
     def _run_each(
-        self, table: Table, operation: Callable[[TableClient, Argument], Result], arguments: Collection[Argument]
+        self, table: Table, operation: Callable[[Table, TableClient, Argument], Result], arguments: Collection[Argument]
     ) -> list[Result]:
         """Run an operation for each argument, several in parallel, and return the results in the arguments' order."""
         with self._resources[table].used():
-            client = self._tables[table]
+            run = partial(operation, table, self._tables[table])
             if len(arguments) == 1:
-                return [operation(client, argument) for argument in arguments]
-            return list(self._pool.map(partial(operation, client), arguments))
+                return [run(argument) for argument in arguments]
+            return list(self._pool.map(run, arguments))
 
 
-def _get(client: TableClient, key: str) -> Record | None:
+def _get(table: Table, client: TableClient, key: str) -> Record | None:
     try:
-        return _to_record(client.get_entity(key[:2], key))
+        return _to_record(client.get_entity(partition_of(table, key), key))
     except HttpResponseError as error:
         if error_code(error) in _MISSING:
             return None
         raise
 
 
-def _create(client: TableClient, row: tuple[str, Values]) -> bool:
+def _create(table: Table, client: TableClient, row: tuple[str, Values]) -> bool:
     try:
-        client.create_entity(_to_entity(*row))
+        client.create_entity(_to_entity(table, *row))
     except HttpResponseError as error:
         if error_code(error) in _EXISTS:
             return False
@@ -163,15 +183,15 @@ def _create(client: TableClient, row: tuple[str, Values]) -> bool:
     return True
 
 
-def _merge(client: TableClient, row: tuple[str, Values]) -> None:
-    client.upsert_entity(_to_entity(*row), mode=UpdateMode.MERGE)
+def _merge(table: Table, client: TableClient, row: tuple[str, Values]) -> None:
+    client.upsert_entity(_to_entity(table, *row), mode=UpdateMode.MERGE)
 
 
-def _delete(client: TableClient, key: str) -> None:
-    client.delete_entity(key[:2], key)  # the SDK ignores a missing record
+def _delete(table: Table, client: TableClient, key: str) -> None:
+    client.delete_entity(partition_of(table, key), key)  # the SDK ignores a missing record
 
 
-def _to_odata(where: Filter) -> tuple[str, dict[str, Any]]:
+def _to_odata(table: Table, where: Filter) -> tuple[str, dict[str, Any]]:
     """Return an OData filter and its parameters; the filter is empty if all records match."""
     terms: list[str] = []
     parameters: dict[str, Any] = {}
@@ -185,8 +205,10 @@ def _to_odata(where: Filter) -> tuple[str, dict[str, Any]]:
         add(name, "lt", prefix_upper_bound(prefix))
 
     if where.key_prefix:
-        if len(where.key_prefix) > 1:
-            add("PartitionKey", "eq", where.key_prefix[:2])
+        if len(where.key_prefix) >= PARTITION_DIGITS.get(table, 2):
+            add("PartitionKey", "eq", partition_of(table, where.key_prefix))
+        else:
+            add_prefix("PartitionKey", where.key_prefix)
         add_prefix("RowKey", where.key_prefix)
     for name, value in where.equal.items():
         add(name, "eq", _split(name, value)[name] if isinstance(value, str) else value)
@@ -199,8 +221,8 @@ def _to_odata(where: Filter) -> tuple[str, dict[str, Any]]:
     return " and ".join(terms), parameters
 
 
-def _to_entity(key: str, values: Values) -> dict[str, Any]:
-    entity: dict[str, Any] = {"PartitionKey": key[:2], "RowKey": key}
+def _to_entity(table: Table, key: str, values: Values) -> dict[str, Any]:
+    entity: dict[str, Any] = {"PartitionKey": partition_of(table, key), "RowKey": key}
     for name, value in values.items():
         if isinstance(value, str):
             entity |= _split(name, value)

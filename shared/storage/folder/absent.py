@@ -88,6 +88,11 @@ class AbsentRecords(_AbsentStore):
         del table, rows
         self._refuse()
 
+    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+        """Raise `ServiceUnavailable`."""
+        del table, rows
+        self._refuse()
+
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Raise `ServiceUnavailable`."""
         del table, key, values, etag

@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shared.errors import WriteConflict
-from shared.storage.base import MATCH_ALL, Filter, Record, Table, Value, Values, prefix_upper_bound, storable_text
+from shared.storage.base import (
+    MATCH_ALL,
+    Filter,
+    Record,
+    Table,
+    Value,
+    Values,
+    check_transaction,
+    prefix_upper_bound,
+    storable_text,
+)
 from shared.storage.folder.database import Database
 
 BATCH_SIZE = 500
@@ -57,6 +67,20 @@ class FolderRecords:
                 if not cursor.rowcount:
                     existing.add(key)
         return existing
+
+    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+        """Create all of the records in one transaction, or none if one of them exists."""
+        check_transaction(table, rows)
+        marks = ",".join("?" * len(rows))
+        query = f"SELECT 1 FROM records WHERE kind = ? AND key IN ({marks}) LIMIT 1"  # noqa: S608  only question marks are inserted
+        with self._database.writing() as connection:
+            if connection.execute(query, (table.value, *rows)).fetchone() is not None:
+                return False
+            connection.executemany(
+                "INSERT INTO records VALUES (?, ?, ?, ?)",
+                [(table.value, key, _etag(), _to_json(values)) for key, values in rows.items()],
+            )
+        return True
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
