@@ -88,8 +88,8 @@ def whole(settings: str, connection_string: str, log: str, messages: int) -> Mea
 
     def drain() -> int:
         with ProgressReporter(open_console(stderr=True)) as progress, open_app(Path(settings), progress.drained) as app:
-            failures = asyncio.run(drain_once(app, progress))
-        assert not failures, failures
+            summary = asyncio.run(drain_once(app, progress))
+        assert not summary.failures, summary.failures
         return messages
 
     with requests.logging():

@@ -82,10 +82,10 @@ def test_the_commands_that_the_demo_prints_work(shown: tuple[list[str], Path]) -
         )
         assert ran.returncode == 0, (command, ran.stderr)
         outputs.append(ran.stdout)
-    status, found, explained = outputs
+    status, find_output, explained = outputs
     assert status.startswith("All 3 mailboxes are healthy; nothing is waiting.\n")
     assert "total\tin all\t23\t16\t3\t3\t1\t0\t0\t0\t2\n" in status
-    assert "\tFor the press\tunhandled\n" in found
+    assert "\tFor the press\tunhandled\n" in find_output
     assert "press@example.com: no route matches it" in explained
 
 
