@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ServiceUnavailable
+from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.keys import digest
 from shared.storage.base import Storage, Table
 from shared.storage.folder import blobs as blobs_module
@@ -132,9 +132,9 @@ def test_a_corrupt_database_raises_service_unavailable(folder: Path) -> None:
         opened_at(folder)
 
 
-def test_an_impossible_folder_raises_service_unavailable(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ServiceUnavailable, match="file"):
+    with pytest.raises(ConfigurationError, match="is a file and not a folder"):
         opened_at(tmp_path / "file" / "mail")
 
 
