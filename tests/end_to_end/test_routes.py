@@ -102,7 +102,7 @@ def test_3_1_a_running_app_follows_the_routes_file_and_loses_nothing_while_it_is
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
-            assert "1 stored messages are not routed yet" in ran.stderr
+            assert "not routed yet: 1 stored message;" in ran.stderr
             assert results(stores) == Counter(routed[:2])
 
             store_routes(stores.blobs, ORDERS)
@@ -177,7 +177,7 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
     assert ran.returncode == 1
     for error in errors:
         assert f"routes: {error}" in ran.stderr
-    assert "2 stored messages are not routed yet" in ran.stderr
+    assert "not routed yet: 2 stored messages;" in ran.stderr
     assert ": 2 collected, 0 routed, 0 duplicate, 0 unhandled, 0 blocked, 0 failed, 2 waiting; " in ran.stdout
     assert not user.left()
     stores = opened(storage)

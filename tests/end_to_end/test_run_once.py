@@ -186,6 +186,7 @@ def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_
     assert ran.returncode == 1
     summary = json.loads(ran.stdout)
     assert (summary["polled"], summary["collected"], summary["unhandled"]) == (["broken", "working"], 1, 1)
+    assert summary["not_drained"] == ["broken"]
     assert summary["failures"] == ran.stderr.splitlines(), "--quiet omits the progress"
     assert ran.stderr.startswith("mailbox broken at ")
     assert ran.stderr.endswith("; `mailroom enable broken` ends the backoff\n")
@@ -204,13 +205,15 @@ def test_1_9_enable_ends_the_backoff_of_a_mailbox(dovecot: Dovecot, tmp_path: Pa
     values = mailboxes(dovecot, support=user)
     wrong = {**values, "MAILBOXES__support__PASSWORD": "wrong"}
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", wrong)
-    assert mailroom("run-once", settings=settings).returncode == 1
+    refused = mailroom("run-once", settings=settings)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"1 mailbox polled \(1 not drained\), nothing collected; [\d.]+ s\n", refused.stdout)
     backing_off = mailroom("run-once", settings=settings)
     assert backing_off.returncode == 1
     assert "mailbox support is not tried before" in backing_off.stderr
     assert backing_off.stderr.endswith("; `mailroom enable support` ends the backoff\n")
     assert "mailbox support: mailbox support" not in backing_off.stderr
-    assert re.fullmatch(r"0 mailboxes polled, no new mail; [\d.]+ s\n", backing_off.stdout)
+    assert re.fullmatch(r"0 mailboxes polled, nothing collected; [\d.]+ s\n", backing_off.stdout)
     checked = mailroom("check", settings=settings)
     assert checked.returncode == 1
     assert "mailbox support: mailbox support" not in checked.stdout
