@@ -85,4 +85,4 @@ def test_check_names_a_mailbox_whose_name_is_part_of_other_words(dovecot: Doveco
     values["MAILBOXES__o__PASSWORD"] = "wrong-and-secret"
     ran = mailroom("check", settings=settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values))
     (line,) = [line for line in ran.stdout.splitlines() if "sign-in refused" in line]
-    assert f"mailbox o: {dovecot.host}:{dovecot.imaps}: sign-in refused" in line
+    assert f"mailbox o at {dovecot.host}:{dovecot.imaps}: sign-in refused" in line
