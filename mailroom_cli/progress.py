@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mailroom_cli.terminal import is_quiet
+from mailroom_cli.terminal import is_quiet, quantity
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines about the same operation."""
@@ -94,7 +94,7 @@ class ProgressReporter:
                 total = max(self._bars.tasks[task].total or 0, messages)
                 self._bars.update(task, completed=total - messages, total=total)
             elif messages and self._is_due(_UNROUTED, PLAIN_INTERVAL):
-                self._console.print(f"{messages} stored messages are not yet routed", highlight=False)
+                self._console.print(f"{quantity(messages, 'stored message')} not yet routed", highlight=False)
 
     def waiting_for_drain(self, mailbox: str) -> None:
         """Show that the command waits until a mailbox has been drained; called repeatedly."""

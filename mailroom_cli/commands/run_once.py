@@ -13,6 +13,7 @@ from time import monotonic
 from functions_host.host import Host
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import name_mailbox
+from mailroom_cli.terminal import quantity
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import TransientError
@@ -54,6 +55,7 @@ class RunSummary:
 
     Attributes:
         polled: the mailboxes that were polled.
+        not_drained: those whose drain failed or was not complete.
         counts: the arrivals that were stored or routed during the run, or waited when it began. Of `skipped`, the
             messages that the polls left in the mailboxes.
         earlier: how many of them were stored before the run.
@@ -62,6 +64,7 @@ class RunSummary:
     """
 
     polled: Sequence[str]
+    not_drained: Sequence[str]
     counts: Counts
     earlier: int
     seconds: float
@@ -76,9 +79,13 @@ class RunSummary:
     def sentence(self) -> str:
         """The run in one line."""
         polled = f"{len(self.polled)} {'mailbox' if len(self.polled) == 1 else 'mailboxes'} polled"
+        if self.not_drained:
+            polled += f" ({len(self.not_drained)} not drained)"
         skipped = f"; {self.counts.skipped} skipped" if self.counts.skipped else ""
         if not self.counts.collected:
-            return f"{polled}, no new mail{skipped}; {self.seconds:.1f} s"
+            # Only a mailbox that was drained is known to have no new mail.
+            nothing = "nothing collected" if self.not_drained or not self.polled else "no new mail"
+            return f"{polled}, {nothing}{skipped}; {self.seconds:.1f} s"
         earlier = f" (and {self.earlier} stored earlier)" if self.earlier else ""
         outcomes = ", ".join(f"{getattr(self.counts, name)} {name}" for name in OUTCOMES if name != "erased")
         erased = f", {self.counts.erased} erased" if self.counts.erased else ""
@@ -91,6 +98,7 @@ class RunSummary:
         """Return the summary as a JSON object."""
         return {
             "polled": list(self.polled),
+            "not_drained": list(self.not_drained),
             **self.counts.to_json(),
             "collected": self.collected,
             "stored_earlier": self.earlier,
@@ -143,6 +151,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
             with suppress(asyncio.CancelledError):
                 await watcher
 
+    not_drained = list(polls)
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)
         if health.last_failure is not None and health.last_failure >= began:
@@ -150,7 +159,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
             fix = f"; `mailroom enable {name}` ends the backoff" if health.refused else ""
             failures.append(name_mailbox(name, health.last_error) + fix)
         elif health.last_success is not None and health.last_success >= began:
-            continue
+            not_drained.remove(name)
         elif name in leased:
             failures.append(
                 f"mailbox {name}: not drained, since another worker has held its lease for {limits.seconds:.0f} s; "
@@ -163,14 +172,19 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
             )
     poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
     if poisoned:
-        failures.append(f"{poisoned} messages could not be routed; their records in failed/ give the reason")
+        failures.append(f"could not be routed: {quantity(poisoned, 'message')}; the records in failed/ give the reason")
     waiting = _count_unrouted(app)
     if waiting:
-        failures.append(f"{waiting} stored messages are not routed yet; the next run routes them")
+        failures.append(f"not routed yet: {quantity(waiting, 'stored message')}; the next run routes what waits")
     arrivals, earlier = await asyncio.to_thread(_count_arrivals, app, began, unrouted)
     arrivals.skipped = sum(app.health.get(name).left for name in polls)
     return RunSummary(
-        polled=polls, counts=arrivals, earlier=earlier, seconds=monotonic() - start, failures=tuple(failures)
+        polled=polls,
+        not_drained=not_drained,
+        counts=arrivals,
+        earlier=earlier,
+        seconds=monotonic() - start,
+        failures=tuple(failures),
     )
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from mailroom_cli.app_context import open_app
 from mailroom_cli.cli import cli
 from shared.errors import AuthenticationError
+from shared.mailboxes.folder_names import MAX_FOLDERS
 from tests.end_to_end.command import (
     ROOT,
     assert_all_stored,
@@ -186,8 +187,9 @@ def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_
     assert ran.returncode == 1
     summary = json.loads(ran.stdout)
     assert (summary["polled"], summary["collected"], summary["unhandled"]) == (["broken", "working"], 1, 1)
+    assert summary["not_drained"] == ["broken"]
     assert summary["failures"] == ran.stderr.splitlines(), "--quiet omits the progress"
-    assert ran.stderr.startswith("mailbox broken at ")
+    assert ran.stderr.startswith("mailbox broken: ")
     assert ran.stderr.endswith("; `mailroom enable broken` ends the backoff\n")
     assert "mailbox working" not in ran.stderr
     assert working.left() == []
@@ -204,13 +206,15 @@ def test_1_9_enable_ends_the_backoff_of_a_mailbox(dovecot: Dovecot, tmp_path: Pa
     values = mailboxes(dovecot, support=user)
     wrong = {**values, "MAILBOXES__support__PASSWORD": "wrong"}
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", wrong)
-    assert mailroom("run-once", settings=settings).returncode == 1
+    refused = mailroom("run-once", settings=settings)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"1 mailbox polled \(1 not drained\), nothing collected; [\d.]+ s\n", refused.stdout)
     backing_off = mailroom("run-once", settings=settings)
     assert backing_off.returncode == 1
     assert "mailbox support is not tried before" in backing_off.stderr
-    assert backing_off.stderr.endswith("; `mailroom enable support` ends the backoff\n")
+    assert backing_off.stderr.endswith("; correct the sign-in, then run `mailroom enable support`\n")
     assert "mailbox support: mailbox support" not in backing_off.stderr
-    assert re.fullmatch(r"0 mailboxes polled, no new mail; [\d.]+ s\n", backing_off.stdout)
+    assert re.fullmatch(r"0 mailboxes polled, nothing collected; [\d.]+ s\n", backing_off.stdout)
     checked = mailroom("check", settings=settings)
     assert checked.returncode == 1
     assert "mailbox support: mailbox support" not in checked.stdout
@@ -275,9 +279,10 @@ def test_check_names_the_folders_where_one_is_missing(dovecot: Dovecot, tmp_path
     (wrong,) = [line for line in ran.stdout.splitlines() if line.startswith("WRONG")]
     assert wrong.startswith("WRONG mailbox support at ")
     assert "'Nowhere'" in wrong
-    listed = wrong.partition("; the folders are: ")[2].split(", ")
-    assert (len(listed), listed[-1]) == (21, "…")
-    assert {*listed[:-1]} <= {"INBOX", "Archive", *names}
+    listed = re.findall(r"'([^']+)'", wrong.partition("; the folders there are ")[2])
+    assert len(listed) == MAX_FOLDERS
+    assert {*listed} <= {"INBOX", "Archive", *names}
+    assert re.search(r" and \d+ more$", wrong)
     assert "ok    mailbox support, Archive: signed in" in ran.stdout, "the other folders are checked"
 
 
@@ -288,7 +293,7 @@ def test_check_says_that_a_mailbox_is_not_polled_now(dovecot: Dovecot, tmp_path:
     ran = CliRunner().invoke(cli, ["check", "--settings", str(settings)])
     assert ran.exit_code == 0, ran.output
     assert "note  mailbox support is not tried before " in ran.stdout
-    assert "`mailroom enable support` ends the backoff" in ran.stdout
+    assert "correct the sign-in, then run `mailroom enable support`" in ran.stdout
 
 
 def test_all_configuration_errors_are_reported_at_once(dovecot: Dovecot, tmp_path: Path) -> None:
