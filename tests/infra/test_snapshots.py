@@ -514,3 +514,13 @@ def test_azd_finds_the_app_and_is_new_enough() -> None:
     assert re.search(rf"^services:\n  {service}:$", azure, re.MULTILINE)
     # Before 1.24.1, azd down deletes the group of an existing account.
     assert re.search(r'^requiredVersions:\n  azd: ">= 1\.24\.1"$', azure, re.MULTILINE)
+
+
+def test_no_rule_of_the_linter_stops_a_deployment() -> None:
+    """azd and Azure CLI compile with a Bicep of their own, which knows newer API versions.
+
+    At the level `error`, `use-recent-api-versions` would then end `azd up`. `make check` fails on warnings, too.
+    """
+    rules = json.loads((INFRA / "bicepconfig.json").read_text())["analyzers"]["core"]["rules"]
+    assert len(rules) == 9
+    assert {rule["level"] for rule in rules.values()} == {"warning"}
