@@ -105,10 +105,20 @@ class Claims:
                     different=taken.different,
                 )
             has_held_any = has_held_any or bool(held)
+            if not has_held_any:
+                break
+        if wildcard is not None and not has_held_any:
+            self._claim_free_wildcards(wildcard)
         originals = {
             recipient: self._originals.find(claim, fingerprints, decide=True) for recipient, claim in stopping.items()
         }
         return held | originals
+
+    def _claim_free_wildcards(self, wildcard: Claim) -> None:
+        """Take the later claims on `*` where they are free. Other arrivals have all named recipients."""
+        claims = [replace(wildcard, kind=kind) for kind in FingerprintKind if kind is not FingerprintKind.RAW]
+        rows = {to_key(claim.fingerprint, claim.recipient): claim for claim in claims if claim.has_kind(claim.kind)}
+        self.records.create_many(Table.CLAIMS, {key: claim.to_values() for key, claim in rows.items()})
 
     def _create_or_read(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Record | None]]:
         """Create claims. Yield each with the claim that existed at its first position, or None if it was created.

@@ -91,6 +91,28 @@ def test_more_claims_than_fit_in_a_transaction(stores: Storage) -> None:
     assert owners(take(stores, "b", MANY)) == dict.fromkeys(MANY, "a"), "a copy"
 
 
+def test_a_copy_reads_the_claims_that_exist(stores: Storage) -> None:
+    recipients = MANY[:2]
+    assert owners(take(stores, "a", recipients)) == dict.fromkeys(recipients, "a")
+    operations = FaultInjector()
+    assert owners(take(stores, "b", recipients, faults=operations)) == dict.fromkeys(recipients, "a")
+    followed = ["get_many"] * len(recipients)
+    assert operations.names == ["create_together", "get_many", "create_many", *followed]
+
+
+def test_a_copy_of_an_arrival_that_died_takes_its_own_free_claims_on_the_wildcard(stores: Storage) -> None:
+    """A wildcard's copy meets them, and follows them to the arrival that has the result."""
+    recipients = MANY[:2]
+    with suppress(ProcessKilled):
+        take(stores, "a", recipients, faults=FaultInjector(1, FailureMode.GONE_AFTER))
+    assert owners(take(stores, "b", recipients)) == dict.fromkeys(recipients, "a")
+    stored = [Claim.from_record(record) for record in stores.records.scan(Table.CLAIMS)]
+    wildcards = {claim.kind.value: claim.owner for claim in stored if claim.recipient == "*"}
+    assert wildcards == {"raw": "a", "content": "b", "message-id": "b"}
+    unlike = (Fingerprint(FingerprintKind.RAW, "another"), *FINGERPRINTS[1:])
+    assert take(stores, "c", ["*"], unlike)["*"].owner == "a"
+
+
 @pytest.mark.parametrize("kind", range(KINDS))
 def test_claims_that_exist_stop_their_recipients_alone(stores: Storage, kind: int) -> None:
     shared = [
