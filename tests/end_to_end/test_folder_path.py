@@ -154,7 +154,7 @@ shared.bootstrap.app().storage.close()
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-@pytest.mark.parametrize("words", ["forget nonsense", "replay", "enable nobody", "find"])
+@pytest.mark.parametrize("words", ["forget nonsense", "replay", "enable nobody", "find --since lately"])
 def test_an_invalid_argument_is_reported_before_a_missing_store(tmp_path: Path, words: str) -> None:
     settings = settings_file(tmp_path, "folder:mail", NO_MAILBOX)
     ran = CliRunner().invoke(cli, [*words.split(), "--settings", str(settings)])

@@ -109,7 +109,7 @@ class LatePop3(ScriptedPop3):
 class LateImap(ScriptedImap):
     def _serve(self, peer: ImapPeer) -> None:
         time.sleep(GREETING_PATIENCE + 1)
-        with suppress(AssertionError):  # the second connection sends a TLS handshake, which is not IMAP
+        with suppress(AssertionError, AttributeError):  # the second connection sends a TLS handshake, which is not IMAP
             super()._serve(peer)
         peer.stream.close()
         peer.sock.close()
