@@ -123,6 +123,7 @@ def send_every_request(built: App, message: str, webhook: str) -> list[str]:
         "folder": "inbox",
         "name": "Inbox",
         "parent": None,
+        "condition": None,
         "since": datetime.now(UTC) - timedelta(days=1),
         "page_size": 10,
         "skip": 0,
