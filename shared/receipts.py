@@ -12,8 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from shared.clock import credible
-from shared.storage.base import Record, Values
+from shared.storage.base import Record, Values, storable_time
 
 MAX_MESSAGE_ID_LENGTH: Final = 998
 """Characters of a Message-ID that a receipt holds (RFC 5322 section 2.1.1: a line)."""
@@ -114,6 +113,10 @@ class Receipt:
         """Whether it is erased and nothing is left to be deleted."""
         return self.state is State.ERASED and not self.message
 
+    def outcome_change(self, outcome: str) -> dict[str, str]:
+        """Return the attributes of the metric that counts a change of its outcome: `waiting` until it is routed."""
+        return {"mailbox": self.mailbox, "outcome": outcome, "previous": self.outcome or "waiting"}
+
     def results(self) -> dict[str, str]:
         """Return the path of each recipient's result, by recipient."""
         return results_by_recipient(self.outcomes)
@@ -201,7 +204,7 @@ def search_columns(
         subject: the decoded subject.
         sent: the time of `Date`.
     """
-    sent = credible(sent)
+    sent = storable_time(sent)
     return {
         "sender": senders[0] if senders else "",
         "several_senders": len(senders) > 1,

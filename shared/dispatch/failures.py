@@ -93,7 +93,7 @@ def dead_letter(storage: Storage, request: RouteRequest, now: datetime) -> str |
         # If it was routed since we read the receipt, this raises, and the next attempt finds it routed.
         values: Values = {"state": State.FAILED.value, "outcome": "failed"}
         storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
-        metrics.count_outcome(receipt.mailbox, "failed", "")
+        metrics.outcomes.add(1, receipt.outcome_change("failed"))
     path = resolved_record_path("failed", receipt)
     error = receipt.last_error or "every attempt was stopped or timed out before it ended"
     (overwrite_record if is_replay else create_record)(storage.blobs, path, to_failed_record(receipt, error))

@@ -462,7 +462,8 @@ class RoutingAttempt:
     def _count(self, outcome: Outcome) -> None:
         """Record the metrics of a message that was routed, and the outcome in its trace."""
         mailbox = {"mailbox": self.receipt.mailbox}
-        metrics.count_outcome(self.receipt.mailbox, outcome, self.receipt.outcome)
+        if outcome != self.receipt.outcome:
+            metrics.outcomes.add(1, self.receipt.outcome_change(outcome))
         results_by_route = Counter(self._routes)
         for route, results in results_by_route.items():
             metrics.results.add(results, {**mailbox, "route": route})

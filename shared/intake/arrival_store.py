@@ -14,7 +14,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from shared.clock import Now, credible
+from shared.clock import Now
 from shared.config import MailboxSettings, MailProtocol
 from shared.documents.blob_paths import raw_path
 from shared.keys import arrival_key, digest
@@ -23,7 +23,7 @@ from shared.mailboxes.spool import Content
 from shared.observability import metrics, tracing
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import QueueName, Storage, Table, Values
+from shared.storage.base import QueueName, Storage, Table, Values, storable_time
 
 DIGEST_KEY_PREFIX = "sha256:"
 """The prefix of the key of a message for which the server has none; the digest of its bytes follows."""
@@ -176,7 +176,7 @@ class ArrivalStore:
             message=message,
             size=size,
             reported_size=candidate.listed.size,
-            received=credible(candidate.listed.received),
+            received=storable_time(candidate.listed.received),
             stored_at=candidate.receipt.stored_at if candidate.receipt is not None else self.now(),
         )
 
@@ -211,14 +211,14 @@ class ArrivalStore:
 
 def _is_same(listed: ListedMessage, receipt: Receipt) -> bool:
     """Return whether a receipt is of the listed message, and not of another that had the same server key before."""
-    received = credible(listed.received)
+    received = storable_time(listed.received)
     has_other_time = received is not None and receipt.received is not None and received != receipt.received
     return receipt.reported_size == listed.size and not has_other_time
 
 
 def _key_of_reused(candidate: Candidate) -> str:
     """Return the arrival key of a message whose server key was another message's before."""
-    received = credible(candidate.listed.received)
+    received = storable_time(candidate.listed.received)
     time = received.isoformat() if received is not None else ""
     return digest(candidate.arrival, str(candidate.listed.size), time)
 

@@ -61,18 +61,6 @@ subscription_left = Gauge(metric_names.SUBSCRIPTION_LEFT, "s")
 webhook_seconds = _meter.create_histogram(metric_names.WEBHOOK_SECONDS, unit="s")
 
 
-def count_outcome(mailbox: str, outcome: str, previous: str) -> None:
-    """Count a message's new outcome, so that a ledger can subtract it from the previous one.
-
-    Args:
-        mailbox: the mailbox's name.
-        outcome: `routed`, `duplicate`, `unhandled`, `blocked`, `failed` or `erased`.
-        previous: the outcome until now; empty if the message waited to be routed.
-    """
-    if outcome != previous:
-        outcomes.add(1, {"mailbox": mailbox, "outcome": outcome, "previous": previous or "waiting"})
-
-
 def count_failure(error: BaseException, where: str) -> None:
     """Count an error by its class.
 

@@ -178,7 +178,7 @@ class Eraser:
                 ensure()
                 self._make_bare(receipt)
                 if receipt.was_downloaded:
-                    metrics.count_outcome(receipt.mailbox, "erased", receipt.outcome)
+                    metrics.outcomes.add(1, receipt.outcome_change("erased"))
         _log.warning("erased: %d arrivals of %d messages", len(receipts), len(groups))
         return artifacts
 

@@ -12,11 +12,10 @@ from functools import cached_property
 from typing import Final, Literal, get_args
 
 from shared.addresses import normalise
-from shared.clock import FIRST_YEAR
 from shared.errors import ConfigurationError, MessageMissing
 from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt, State, searchable_subject
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import MAX_FILTERED_SCANS, Filter, Records, Table
+from shared.storage.base import FIRST_YEAR, MAX_FILTERED_SCANS, Filter, Records, Table
 
 MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -340,6 +340,19 @@ def check_transaction(table: Table, rows: Collection[str]) -> None:
 def storable_text(text: str) -> str:
     """Return a text with lone surrogates replaced. A mail header may contain them, and UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+FIRST_YEAR: Final = 1601
+"""The first year that a table can store (Understanding the Table service data model: DateTime)."""
+
+
+def storable_time(time: datetime | None) -> datetime | None:
+    """Return a time from outside, or None if it is implausible, such as year 1 as "never".
+
+    Table Storage stores times from 1601 on. Years at either limit are excluded, because another time zone may move
+    a time past the limit.
+    """
+    return time if time is not None and FIRST_YEAR < time.year < MAXYEAR else None
 
 
 def prefix_upper_bound(prefix: str) -> str:
