@@ -200,8 +200,8 @@ def test_check_names_the_folders_where_one_is_missing(graph: Graph, tmp_path: Pa
     ran = CliRunner().invoke(cli, ["check", "--settings", str(settings_file(tmp_path, "folder:mail", values))])
     assert ran.exit_code == 1
     (wrong,) = [line for line in ran.stdout.splitlines() if line.startswith("WRONG")]
-    assert wrong.startswith("WRONG mailbox support: the folder 'Nowhere' does not exist; ")
-    assert {"Inbox", "Inbox/Signed", "Inbox/Signed/2026"} <= {*wrong.partition("; the folders are: ")[2].split(", ")}
+    assert wrong.startswith("WRONG mailbox support: the folder 'Nowhere' does not exist")
+    assert "'Inbox'" in wrong.partition("; the folders there are ")[2]
     assert "ok    mailbox support, INBOX: signed in" in ran.stdout
 
 
