@@ -9,6 +9,7 @@ import select
 import stat
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from tests.servers.mail import plain_mail
 
 TIMEOUT = 120
 """Seconds to wait for a question, on a busy machine."""
+
+LOCAL_MODES = 3
+"""The place of the local modes in what `tcgetattr` returns."""
 
 SECRET = "not-to-be-shown"
 POP = ("--protocol", "pop3", "--host", "pop.example.com", "--address", "orders@example.com")
@@ -187,6 +191,10 @@ def test_on_a_terminal_it_asks_and_hides_the_password(dovecot: Dovecot, tmp_path
                     pytest.fail(shown)
                 if select.select([controller], [], [], 1)[0]:
                     shown += os.read(controller, 4096).decode()
+            # What is typed while the terminal still echoes is shown, and discarded when the echo is switched off.
+            while question == "Password" and termios.tcgetattr(controller)[LOCAL_MODES] & termios.ECHO:
+                assert time.monotonic() < until, "the terminal still echoes"
+                time.sleep(0.01)
             if answer:
                 os.write(controller, f"{answer}\n".encode())
         assert process.wait(TIMEOUT) == 0, shown
