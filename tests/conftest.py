@@ -51,6 +51,7 @@ SERVERS = {
 
 SLOW = (
     "tests/contract/test_azure_errors.py",
+    "tests/contract/test_storage_hints.py",
     "tests/end_to_end/",
     "tests/infra/compiled/",
     "tests/integration/test_exporter.py",
@@ -66,16 +67,19 @@ SLOW = (
     "tests/integration/test_document_schemas.py",
     "tests/integration/test_originals.py",
     "tests/integration/test_other_readers.py",
+    "tests/integration/test_pop3_scripted.py",
+    "tests/integration/test_pop3_pipelining.py",
     "tests/integration/test_replay_faults.py",
     "tests/integration/test_same_message_id.py",
     "tests/integration/test_sign_in",
     "tests/integration/test_simulator_sdk.py",
     "tests/integration/test_unreadable.py",
+    "tests/integration/test_wrong_port.py",
     "tests/unit/mime/test_hostile",
     "tests/unit/mime/test_mutation.py",
     "tests/unit/mime/test_report_fields.py",
 )
-"""Tests that need no server but that `make test-fast` omits: they start processes, or repeat a run often.
+"""Tests that need no server but that `make test-fast` omits: they start processes, wait, or repeat a run often.
 
 Each is the beginning of the paths of files.
 """
