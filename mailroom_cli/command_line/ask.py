@@ -167,9 +167,10 @@ def explain(
 ) -> None:
     """Show what happened to a message, how it would be routed now, and why; store nothing."""
     from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
-    from mailroom_cli.commands.explain import ExplainOptions, to_json_line  # noqa: PLC0415
+    from mailroom_cli.commands.explain import ExplainOptions  # noqa: PLC0415
     from mailroom_cli.commands.explain import explain as explain_message  # noqa: PLC0415
     from mailroom_cli.commands.explain_text import describe  # noqa: PLC0415
+    from mailroom_cli.commands.explanation import to_json_line  # noqa: PLC0415
 
     options = ExplainOptions(None if mailbox is None else mailbox.lower(), folder)
     with plain_errors(), open_app(settings, create=False) as app:

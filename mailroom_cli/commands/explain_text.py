@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from mailroom_cli.commands.explain import (
+from mailroom_cli.commands.explanation import (
     ArrivalHistory,
     DuplicateOf,
     ExplainedAttempt,
