@@ -62,6 +62,7 @@ class Receipt:
         reported_size: size in bytes that the server reported before the download.
         received: when the server received the message, if it reports that.
         stored_at: when the receipt was created, UTC; its day is the day in all paths.
+        outbox: the key of its outbox entry, which exists exactly while the state is `stored`; empty if it never had one.
         state: the processing state.
         removed: whether the message was removed from the mailbox. Under `keep` it never is.
         outcomes: by recipient, `routed PATH` or `duplicate ARRIVAL`; `*` for an outcome of the whole message.
@@ -88,6 +89,7 @@ class Receipt:
     reported_size: int
     received: datetime | None
     stored_at: datetime
+    outbox: str = ""
     state: State = State.STORED
     removed: bool = False
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class Receipt:
             "stored_at": self.stored_at,
             "state": self.state.value,
             "removed": self.removed,
+            "outbox": self.outbox,
         }
         if self.received is not None:
             values["received"] = self.received
@@ -161,6 +164,7 @@ class Receipt:
             reported_size=int(str(values["reported_size"])),
             received=received if isinstance(received, datetime) else None,
             stored_at=stored_at,
+            outbox=str(values.get("outbox", "")),
             state=State(str(values["state"])),
             removed=bool(values["removed"]),
             outcomes=json.loads(str(values.get("outcomes", "{}"))),

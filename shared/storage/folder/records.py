@@ -11,8 +11,12 @@ from datetime import UTC, datetime
 from shared.errors import WriteConflict
 from shared.storage.base import (
     MATCH_ALL,
+    Change,
+    Create,
     Filter,
+    Merge,
     Record,
+    Replace,
     Table,
     Value,
     Values,
@@ -68,18 +72,15 @@ class FolderRecords:
                     existing.add(key)
         return existing
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
-        """Create all of the records in one transaction, or none if one of them exists."""
-        check_transaction(table, rows)
-        marks = ",".join("?" * len(rows))
-        query = f"SELECT 1 FROM records WHERE kind = ? AND key IN ({marks}) LIMIT 1"  # noqa: S608  only question marks are inserted
-        with self._database.writing() as connection:
-            if connection.execute(query, (table.value, *rows)).fetchone() is not None:
-                return False
-            connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?)",
-                [(table.value, key, _etag(), _to_json(values)) for key, values in rows.items()],
-            )
+    def commit(self, changes: Sequence[Change]) -> bool:
+        """Make all changes in one transaction, or none if a record is not as its change requires."""
+        check_transaction(changes)
+        try:
+            with self._database.writing() as connection:
+                for change in changes:
+                    _apply(connection, change)
+        except _ConditionNotMet:
+            return False
         return True
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
@@ -145,6 +146,39 @@ def _to_sql(where: Filter) -> tuple[list[str], list[str | bool]]:
             terms.append(f"AND json_extract(properties, ?) {comparison} ?")
             parameters += [f"$.{where.time_property}.t", _format_time(limit)]
     return terms, parameters
+
+
+class _ConditionNotMet(Exception):  # noqa: N818  it ends a transaction, and never leaves this module
+    """A record is not as a change requires."""
+
+
+def _apply(connection: sqlite3.Connection, change: Change) -> None:
+    """Make a change as a part of a transaction.
+
+    Raises:
+        _ConditionNotMet: the record is not as the change requires.
+    """
+    if isinstance(change, Merge):
+        try:
+            _merge(connection, change.table, change.key, change.values, change.etag)
+        except WriteConflict:
+            raise _ConditionNotMet from None
+        return
+    if isinstance(change, Create):
+        row = (change.table.value, change.key, _etag(), _to_json(change.values))
+        cursor = connection.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row)
+    elif isinstance(change, Replace):
+        cursor = connection.execute(
+            "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
+            (_etag(), _to_json(change.values), change.table.value, change.key, change.etag),
+        )
+    else:
+        cursor = connection.execute(
+            "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)",
+            (change.table.value, change.key, change.etag, change.etag),
+        )
+    if not cursor.rowcount:
+        raise _ConditionNotMet
 
 
 def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
