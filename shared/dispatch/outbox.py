@@ -10,13 +10,80 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.errors import WriteConflict
-from shared.queue_messages import ReplayRequest, RouteRequest
-from shared.storage.base import QueueName, Record, Storage, Table, Values
+from shared.queue_messages import RouteRequest
+from shared.storage.base import Delete, Filter, QueueName, Record, Records, Storage, Table, Values
 
 _log = logging.getLogger("mailroom.dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The part of an entry that makes it a replay: route again, with the current routes (docs/how-to/replay.md).
+
+    Attributes:
+        record: the path of the record, or of the result, that the operator named.
+        reissue: the id of the request for a new result that replaces the result at `record`; empty: keep all results.
+    """
+
+    record: str
+    reissue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """An arrival, or a replay, that is in the outbox.
+
+    A stored arrival's entry exists exactly while its receipt's state is `stored`, and holds the values of that receipt.
+
+    Attributes:
+        key: the entry's key.
+        etag: the entry's etag; it changes when `sweep` publishes the entry again.
+        arrival: the arrival's key.
+        traceparent: the trace that it belongs to (W3C Trace Context), or empty.
+        replay: the replay; None for a stored arrival.
+        receipt: the arrival's receipt; None for a replay, whose receipt may have changed since.
+    """
+
+    key: str
+    etag: str
+    arrival: str
+    traceparent: str = ""
+    replay: Replay | None = None
+    receipt: Record | None = None
+
+    @classmethod
+    def from_record(cls, record: Record) -> OutboxEntry:
+        """Parse a record of the outbox."""
+        values = record.values
+        arrival = str(values["arrival"])
+        replay = Replay(str(values["replay"]), str(values.get("reissue", ""))) if values.get("replay") else None
+        receipt = Record(arrival, values, record.etag) if replay is None else None
+        return cls(record.key, record.etag, arrival, str(values.get("traceparent", "")), replay, receipt)
+
+    @property
+    def size(self) -> int:
+        """The message's size in bytes; 0 for a replay, whose receipt has it."""
+        return int(str(self.receipt.values["size"])) if self.receipt is not None else 0
+
+    @classmethod
+    def read(cls, records: Records, key: str) -> OutboxEntry | None:
+        """Read an entry. Return None if it is gone: the arrival is concluded, or the replay is done."""
+        record = records.get(Table.OUTBOX, key)
+        return None if record is None else cls.from_record(record)
+
+    def to_deletion(self) -> Delete:
+        """Return the deletion of this entry, unless it changed since it was read."""
+        return Delete(Table.OUTBOX, self.key, self.etag)
+
+
+def read_entries(records: Records, request: RouteRequest) -> list[OutboxEntry]:
+    """Return the entries of a route request, by key. Entries that are gone are done."""
+    entries = records.scan(Table.OUTBOX, Filter(key_prefix=request.outbox))
+    return sorted(map(OutboxEntry.from_record, entries), key=lambda entry: entry.key)
 
 
 def publish_replays(storage: Storage, requests: Iterable[tuple[RouteRequest, str]], now: datetime) -> None:
