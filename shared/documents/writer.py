@@ -1,6 +1,7 @@
 """Write the documents of an arrival: the parsed message, its attachments, results and records (rules 7.2 to 7.5).
 
-All writes are create-only, except to records. A document is written after everything that it refers to.
+All writes are create-only, except to records. A message's attachments and `message.json` are written in any order, and
+are durable before a result or record refers to them.
 
 Documents have a bounded size (shared/documents/size_limits.py).
 """
@@ -8,9 +9,10 @@ Documents have a bounded size (shared/documents/size_limits.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 from zipfile import ZipFile, ZipInfo
@@ -83,16 +85,21 @@ SAME_MESSAGE_ID_SIZE = 384
 MAX_ATTACHMENT_IN_MEMORY = 1024 * 1024
 """Bytes above which an attachment is decoded into a file instead of into memory."""
 
+MAX_IN_PARALLEL = 4 * 1024 * 1024
+"""Bytes of the attachments that are written at the same time, and so are in memory together; others follow in turn."""
+
 
 @dataclass(slots=True)
 class DocumentWriter:
     """Writes the documents of one arrival.
 
+    The caller runs the jobs of `message_writes`, flushes the blobs, and only then writes results, or the record of an
+    unhandled message: these refer to what the jobs write, and must not survive a power failure without it.
+
     Attributes:
         blobs: where they are written.
         receipt: the arrival's.
         message: the parsed message.
-        conversation: the id of the first message seen of its thread.
         hints: the envelope recipients.
         overwrites_records: whether a record with other content is overwritten: for a replay or a retry.
         max_attachments: attachments that are blobs of their own.
@@ -102,27 +109,75 @@ class DocumentWriter:
     blobs: Blobs
     receipt: Receipt
     message: Message
-    conversation: str
     hints: Sequence[EnvelopeHint] = ()
     overwrites_records: bool = False
     max_attachments: int = 200
     unserved: Sequence[str] = ()
-    _has_written_message: bool = field(default=False, init=False)
+    _unwritten: set[str] | None = field(default=None, init=False)
     _message_fields_cache: MessageFields | None = field(default=None, init=False)
     _common_fields_cache: CommonFields | None = field(default=None, init=False)
 
+    def message_writes(self) -> Sequence[Callable[[], None]]:
+        """Return the jobs that write the attachments, their archive and `message.json`; none if called before.
+
+        The jobs may run in any order and at the same time, and more than once: they create the same blobs each time.
+        At most `MAX_IN_PARALLEL` bytes of attachments are in memory at once. The archive, and the attachments that
+        exceed this limit or are decoded into files, are one job, which needs the disk for one file at a time.
+        """
+        if self._unwritten is not None:
+            return ()
+        self._common_fields()  # now, since results are written by several threads
+        jobs: dict[str, Callable[[], None]] = {parsed_path(self.receipt.message): self._write_message}
+        in_turn: list[Attachment] = []
+        size = 0
+        for attachment in self.message.attachments[: self.max_attachments]:
+            if attachment.size <= MAX_ATTACHMENT_IN_MEMORY and size + attachment.size <= MAX_IN_PARALLEL:
+                size += attachment.size
+                jobs[self._attachment_path(attachment)] = partial(self._write_attachment, attachment)
+            else:
+                in_turn.append(attachment)
+        if in_turn or self._archive is not None:
+            jobs["in turn"] = partial(self._write_in_turn, in_turn)
+        self._unwritten = set(jobs)
+        return [partial(self._run, name, job) for name, job in jobs.items()]
+
+    def _run(self, name: str, job: Callable[[], None]) -> None:
+        job()
+        assert self._unwritten is not None
+        self._unwritten.discard(name)
+
+    def _check_message_written(self) -> None:
+        """Raise an error unless all that a result refers to was written."""
+        if self._unwritten is None or self._unwritten:
+            raise RuntimeError(
+                f"message {self.receipt.message}: a result or record must not be written before the jobs of "
+                f"message_writes ({'not requested' if self._unwritten is None else f'{len(self._unwritten)} missing'})"
+            )
+
     def write_result(
-        self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
+        self,
+        match: Match,
+        path: str,
+        *,
+        conversation: str,
+        replaces: str | None = None,
+        different: Sequence[Original] = (),
     ) -> None:
         """Write the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
+
+        Several threads may write the results of different recipients.
 
         Args:
             match: the recipient and its route.
             path: the path in the claim.
+            conversation: the id of the first message seen of its thread.
             replaces: the path of the result that this one replaces after a replay.
             different: the results of messages with the same Message-ID and another body.
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
         """
-        self._write_message()
+        self._check_message_written()
         same_message_id = list(different[:MAX_SAME_MESSAGE_ID])
         common: Mapping[str, object] = self._common_fields()
         if same_message_id:
@@ -135,7 +190,7 @@ class DocumentWriter:
             "recipient": match.recipient,
             "matched": match.matched,
             "reference": match.reference,
-            "conversation": self.conversation,
+            "conversation": conversation,
             "replaces": replaces,
             "same_message_id": same_message_id,
             **cast(CommonFields, common),
@@ -143,16 +198,24 @@ class DocumentWriter:
         self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
 
     def write_unhandled(self, decision: Decision) -> None:
-        """Record that the message has no result, why, and which routes were tried (rule 3.6)."""
+        """Record that the message has no result, why, and which routes were tried (rule 3.6).
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
+        """
         assert decision.unhandled is not None
         self._write_unhandled(decision.unhandled, decision.tried, ())
 
     def write_unserved(self, unserved: Sequence[str]) -> None:
-        """Record the recipients that have no result because the message has more than MAX_RECIPIENTS."""
+        """Record the recipients that have no result because the message has more than MAX_RECIPIENTS.
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
+        """
         self._write_unhandled(Unhandled.TOO_MANY_RECIPIENTS, (), unserved)
 
     def _write_unhandled(self, reason: Unhandled, tried: Sequence[TriedRoute], recipients: Sequence[str]) -> None:
-        self._write_message()
+        self._check_message_written()
         record: UnhandledDocument = {
             "schema": "mailroom/unhandled/1",
             **self._record_fields(),
@@ -191,14 +254,8 @@ class DocumentWriter:
         write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + additional_size))
 
     def _write_message(self) -> None:
-        """Write the attachments, then `message.json`, once."""
-        if self._has_written_message:
-            return
+        """Write `message.json`."""
         message, attachments = self.receipt.message, self.message.attachments
-        for attachment in attachments[: self.max_attachments]:
-            self._write_attachment(attachment)
-        if self._archive is not None:
-            self._write_archive(self._archive, attachments[self.max_attachments :])
         fields = self._message_fields()
         document: MessageDocument = {
             "schema": "mailroom/message/1",
@@ -218,9 +275,6 @@ class DocumentWriter:
         if size < SMALL_MESSAGE:
             limit += FIELD_NAMES_SIZE + ATTACHMENT_ENTRY_SIZE * min(len(attachments), self.max_attachments)
         self.blobs.create(parsed_path(message), fit(document, limit), content_type=JSON)
-        # A result must never exist without what it refers to, not even after a power failure between the two writes.
-        self.blobs.flush()
-        self._has_written_message = True
 
     def _stored(self, fields: AttachmentFields, attachment: Attachment) -> StoredAttachment:
         if attachment.number <= self.max_attachments or self._archive is None:
@@ -231,6 +285,13 @@ class DocumentWriter:
     def _archive(self) -> str | None:
         """The path of the ZIP file of the attachments that have no blob of their own; None if all have one."""
         return archive_path(self.receipt.message) if len(self.message.attachments) > self.max_attachments else None
+
+    def _write_in_turn(self, attachments: Iterable[Attachment]) -> None:
+        """Write attachments, then the archive, so that one file at a time is on the disk."""
+        for attachment in attachments:
+            self._write_attachment(attachment)
+        if self._archive is not None:
+            self._write_archive(self._archive, self.message.attachments[self.max_attachments :])
 
     def _write_archive(self, path: str, attachments: Sequence[Attachment]) -> None:
         """Write attachments into one ZIP file, uncompressed and without times: the same bytes at each attempt."""
