@@ -399,6 +399,19 @@ def check_transaction(changes: Collection[Change]) -> None:
         raise ValueError(f"a transaction changes 1 to {MAX_TRANSACTION} different records of one partition")
 
 
+def pack_transactions(groups: Iterable[Sequence[Change]]) -> Iterator[list[Change]]:
+    """Yield transactions of whole groups of changes, each of one partition, in the order of the groups."""
+    open_transactions: dict[str, list[Change]] = {}
+    for group in groups:
+        partition = partition_of(group[0].table, group[0].key)
+        transaction = open_transactions.setdefault(partition, [])
+        if len(transaction) + len(group) > MAX_TRANSACTION:
+            yield transaction
+            transaction = open_transactions[partition] = []
+        transaction += group
+    yield from (transaction for transaction in open_transactions.values() if transaction)
+
+
 def storable_text(text: str) -> str:
     """Return a text with lone surrogates replaced. A mail header may contain them, and UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
