@@ -62,6 +62,7 @@ def operations(world: IntakeFixture) -> list[str]:
         return lambda table, *_args, **_how: names.append(f"{name} {table}")
 
     app = world.app()
+
     def note_changes(changes: Sequence[Change]) -> None:
         names.extend(f"{type(change).__name__.lower()} {change.table}" for change in changes)
 
