@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from shared.errors import MessageUnreadable
-from shared.keys import BATCH, PARTITION
+from shared.keys import BATCH, PARTITION, batch_prefix
 
 QUEUE_VERSION = 1
 """The version in every queue message. A message of another version is rejected."""
@@ -48,6 +50,19 @@ class RouteRequest:
         if not isinstance(outbox, str) or not _OUTBOX_KEY.fullmatch(outbox) or not isinstance(retries, int):
             raise MessageUnreadable("a message on the queue `route-requests` names no outbox entry")
         return cls(outbox, retries)
+
+
+def route_requests(keys: Iterable[str], *, retries: int = 0) -> list[RouteRequest]:
+    """Return one route request for each batch of outbox entries.
+
+    Args:
+        keys: the keys of the entries. A batch of which there is one key has a request for this entry alone.
+        retries: the `retries` of the requests.
+    """
+    batches: defaultdict[str, list[str]] = defaultdict(list)
+    for key in dict.fromkeys(keys):
+        batches[batch_prefix(key)].append(key)
+    return [RouteRequest(batch[0] if len(batch) == 1 else prefix, retries) for prefix, batch in batches.items()]
 
 
 class PollReason(StrEnum):

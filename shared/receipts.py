@@ -62,7 +62,7 @@ class Receipt:
         reported_size: size in bytes that the server reported before the download.
         received: when the server received the message, if it reports that.
         stored_at: when the receipt was created, UTC; its day is the day in all paths.
-        outbox: the key of its outbox entry, which exists exactly while the state is `stored`; empty if it never had one.
+        outbox: the key of its outbox entry, which exists exactly while the state is `stored`; empty: it never had one.
         state: the processing state.
         removed: whether the message was removed from the mailbox. Under `keep` it never is.
         outcomes: by recipient, `routed PATH` or `duplicate ARRIVAL`; `*` for an outcome of the whole message.
@@ -145,6 +145,14 @@ class Receipt:
         if self.retried_daily:
             values["retried_daily"] = True
         return values
+
+    def to_outbox_values(self, traceparent: str = "") -> Values:
+        """Return the properties of the arrival's outbox entry: those of the receipt, its key, and the message's trace.
+
+        Args:
+            traceparent: the trace of the message; empty: none.
+        """
+        return {**self.to_values(), "arrival": self.arrival, "traceparent": traceparent}
 
     @classmethod
     def from_record(cls, record: Record) -> Receipt:
