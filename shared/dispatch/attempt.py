@@ -279,13 +279,13 @@ class RoutingAttempt:
 
     def result_writes(self) -> Sequence[Callable[[], None]]:
         """Return the writes of the results."""
-        documents, membership = self.routing.documents, self.membership
-        documents.conversation = membership.conversation if membership is not None else ""
+        conversation = self.membership.conversation if self.membership is not None else ""
         return [
             partial(
-                documents.write_result,
+                self.routing.documents.write_result,
                 result.match,
                 result.path,
+                conversation=conversation,
                 replaces=result.replaces,
                 different=result.different,
             )

@@ -176,7 +176,8 @@ def _commit(records: Records, changes: Iterable[Change]) -> list[str]:
     A change cannot be made if its entry exists already, was published by another sweep, or was concluded.
     """
     made: list[str] = []
-    for transaction in pack_transactions([change] for change in changes):
+    for groups in pack_transactions([change] for change in changes):
+        transaction = [change for group in groups for change in group]
         if records.commit(transaction):
             made += [change.key for change in transaction]
         else:

@@ -75,7 +75,8 @@ def create_arrivals(
     """
     by_key = {arrival.receipt.arrival: arrival for arrival in arrivals}
     stored: dict[str, StoredArrival] = {}
-    for changes in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
+    for groups in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
+        changes = [change for group in groups for change in group]
         if records.commit(changes):
             keys = [change.key for change in changes if change.table is Table.RECEIPTS]
             stored.update({key: StoredArrival(by_key[key].receipt) for key in keys})

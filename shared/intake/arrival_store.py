@@ -137,8 +137,8 @@ class ArrivalStore:
     def mark_removed(self, arrivals: Iterable[str]) -> None:
         """Record that messages were removed from the mailbox for certain."""
         merges = ([Merge(Table.RECEIPTS, arrival, {"removed": True})] for arrival in dict.fromkeys(arrivals))
-        for changes in pack_transactions(merges):
-            self.storage.records.commit(changes)  # Without etags, it is always made.
+        for groups in pack_transactions(merges):
+            self.storage.records.commit([merge for group in groups for merge in group])  # Without etags, it is always made.
 
     @property
     def _has_immutable_ids(self) -> bool:

@@ -132,7 +132,8 @@ def import_records(records: Records, file: Path, progress: Progress = lambda _do
 def _create_stored(records: Records, receipts: Mapping[str, Values]) -> int:
     """Create receipts of arrivals that are not routed, each with its outbox entry. Return how many did not exist."""
     created = 0
-    for changes in pack_transactions(_with_entry(*receipt) for receipt in receipts.items()):
+    for groups in pack_transactions(_with_entry(*receipt) for receipt in receipts.items()):
+        changes = [change for group in groups for change in group]
         keys = [change.key for change in changes if change.table is Table.RECEIPTS]
         if records.commit(changes):
             created += len(keys)
