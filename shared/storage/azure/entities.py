@@ -6,11 +6,11 @@ are hex digits, which sort before every such prefix: both kinds are contiguous i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from azure.data.tables import EdmType, EntityProperty
+from azure.data.tables import EntityProperty
 
 from shared.storage.base import (
     PARTITION_DIGITS,
@@ -54,17 +54,24 @@ def row_key(table: Table, key: str) -> str:
     return _PREFIXES.get(table, "") + key
 
 
-def to_entity(table: Table, key: str, values: Values) -> dict[str, Any]:
-    """Return a record as an entity for the SDK."""
-    entity: dict[str, Any] = {"PartitionKey": partition_key(table, key), "RowKey": row_key(table, key)}
+def to_json(partition: str, row: str, values: Values) -> dict[str, str | bool]:
+    """Return an entity's properties as JSON values, those that are not texts or booleans with their type."""
+    properties: dict[str, str | bool] = {"PartitionKey": partition, "RowKey": row}
     for name, value in values.items():
         if isinstance(value, str):
-            entity |= split_text(name, value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            entity[name] = EntityProperty(value, EdmType.INT64)
+            if value.isascii() and len(value) <= MAX_PROPERTY_LENGTH:
+                properties[name] = value  # most texts; the others may have to be split or changed
+            else:
+                properties |= split_text(name, value)
+        elif isinstance(value, bool):
+            properties[name] = value
+        elif isinstance(value, int):
+            properties[name] = str(value)
+            properties[f"{name}@odata.type"] = "Edm.Int64"
         else:
-            entity[name] = value
-    return entity
+            properties[name] = f"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+            properties[f"{name}@odata.type"] = "Edm.DateTime"
+    return properties
 
 
 def split_text(name: str, text: str) -> dict[str, str]:
@@ -112,34 +119,30 @@ Comparison = tuple[str, str, str | bool | datetime]
 def to_queries(table: Table, where: Filter) -> list[tuple[str, dict[str, Any]]]:
     """Return OData filters that select the matching records together, each with its parameters.
 
-    There is one filter for each partition that is shared with another table: a range of row keys omits the other
-    table's records in a partition, but not in a table. The filter is empty if all entities of a table match.
+    Records that share another table's partitions are a range of each partition, and there is a filter for each: the
+    other table's records are not read. The filter is empty if all entities of a table match.
     """
-    conditions = [*_conditions(where)]
     if where.key_prefix and len(where.key_prefix) >= PARTITION_DIGITS.get(table, 2):
-        partitions = [partition_key(table, where.key_prefix)]
-    elif table in _SHARING and not where.key_prefix:
-        partitions = [*"0123456789abcdef"]
+        partitions: list[list[Comparison]] = [[("PartitionKey", "eq", partition_key(table, where.key_prefix))]]
+    elif table in SHARED_TABLES:
+        partitions = [[("PartitionKey", "eq", digit)] for digit in _DIGITS]
     else:
-        partitions = []
-        conditions = [*_starts_with("PartitionKey", where.key_prefix), *conditions]
-    rows = [*_row_range(table, where.key_prefix)]
-    if not partitions:
-        return [_to_odata([*rows, *conditions])]
-    return [_to_odata([("PartitionKey", "eq", partition), *rows, *conditions]) for partition in partitions]
+        partitions = [[*_starts_with("PartitionKey", where.key_prefix)]]
+    conditions = [*_row_range(table, where.key_prefix), *_conditions(where)]
+    return [_to_odata([*partition, *conditions]) for partition in partitions]
 
 
-_SHARING: Final = {*SHARED_TABLES, *SHARED_TABLES.values()}
-"""Tables whose partitions have records of two tables. Their partitions are named by one digit."""
+_DIGITS: Final = "0123456789abcdef"
+"""The partitions of tables in `SHARED_TABLES`."""
 
-assert all(PARTITION_DIGITS[table] == 1 for table in _SHARING)
+assert all(PARTITION_DIGITS[table] == 1 for table in SHARED_TABLES)
 
 
 def _row_range(table: Table, key_prefix: str) -> Iterator[Comparison]:
     prefix = row_key(table, key_prefix)
     if prefix:
         yield from _starts_with("RowKey", prefix)
-    elif table in _SHARING:
+    elif table in SHARED_TABLES.values():
         yield "RowKey", "lt", _END_OF_KEYS
 
 
@@ -160,7 +163,6 @@ def _starts_with(name: str, prefix: str) -> Iterator[Comparison]:
         yield name, "lt", prefix_upper_bound(prefix)
 
 
-def _to_odata(comparisons: Iterable[Comparison]) -> tuple[str, dict[str, Any]]:
-    comparisons = list(comparisons)
+def _to_odata(comparisons: Sequence[Comparison]) -> tuple[str, dict[str, Any]]:
     terms = [f"{name} {operator} @p{number}" for number, (name, operator, _) in enumerate(comparisons)]
     return " and ".join(terms), {f"p{number}": value for number, (_, _, value) in enumerate(comparisons)}
