@@ -6,11 +6,9 @@ are hex digits, which sort before every such prefix: both kinds are contiguous i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-
-from azure.data.tables import EntityProperty
 
 from shared.storage.base import (
     PARTITION_DIGITS,
@@ -69,9 +67,14 @@ def to_json(partition: str, row: str, values: Values) -> dict[str, str | bool]:
             properties[name] = str(value)
             properties[f"{name}@odata.type"] = "Edm.Int64"
         else:
-            properties[name] = f"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+            properties[name] = format_time(value)
             properties[f"{name}@odata.type"] = "Edm.DateTime"
     return properties
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as the service's JSON and filters have it."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def split_text(name: str, text: str) -> dict[str, str]:
@@ -84,40 +87,46 @@ def split_text(name: str, text: str) -> dict[str, str]:
     return {name: first} | {f"{name}{_PIECE_SEPARATOR}{number}": piece for number, piece in enumerate(pieces[1:], 1)}
 
 
-def to_record(table: Table, entity: Any) -> Record:
-    """Return an entity of the SDK as a record."""
-    properties = {name: _to_value(value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
+def to_record(table: Table, entity: Mapping[str, Any]) -> Record:
+    """Return an entity, as JSON values with minimal metadata, as a record."""
     values: dict[str, Value] = {}
-    for name, value in properties.items():
-        if _PIECE_SEPARATOR in name:
+    for name, value in entity.items():
+        if name in _SYSTEM_PROPERTIES or "odata." in name or _PIECE_SEPARATOR in name:
             continue
-        values[name] = value
-        if isinstance(value, str) and value.startswith(_COUNT_MARK):
-            # Pieces beyond the count belong to an earlier, longer text.
-            _, count, first = value.split(_COUNT_MARK, 2)
-            values[name] = first + "".join(
-                str(properties[f"{name}{_PIECE_SEPARATOR}{number}"]) for number in range(1, int(count))
-            )
+        if isinstance(value, str):
+            convert = _CONVERSIONS.get(entity.get(f"{name}@odata.type", ""))
+            if convert is not None:
+                values[name] = convert(value)
+            else:
+                values[name] = _join_pieces(entity, name) if value.startswith(_COUNT_MARK) else value
+        else:
+            assert isinstance(value, int)  # a boolean is one, too
+            values[name] = value
     key = str(entity["RowKey"]).removeprefix(_PREFIXES.get(table, ""))
-    return Record(key, values, str(entity.metadata["etag"]))
+    return Record(key, values, str(entity["odata.etag"]))
 
 
-def _to_value(value: Any) -> Value:
-    if isinstance(value, EntityProperty):
-        return int(value.value)
-    if isinstance(value, datetime):
-        # The SDK returns a subclass that also has the service's text. A plain datetime prints the same everywhere.
-        return datetime.fromisoformat(value.isoformat())
-    assert isinstance(value, str | int | bool)
-    return value
+_SYSTEM_PROPERTIES: Final = frozenset({"PartitionKey", "RowKey", "Timestamp"})
+
+_CONVERSIONS: Final[Mapping[str, Callable[[str], Value]]] = {
+    "Edm.Int64": int,
+    "Edm.DateTime": datetime.fromisoformat,  # ignores the seventh digit of the seconds, which is a tick
+}
+"""Types whose values are JSON texts."""
+
+
+def _join_pieces(entity: Mapping[str, Any], name: str) -> str:
+    # Pieces beyond the count belong to an earlier, longer text.
+    _, count, first = str(entity[name]).split(_COUNT_MARK, 2)
+    return first + "".join(str(entity[f"{name}{_PIECE_SEPARATOR}{number}"]) for number in range(1, int(count)))
 
 
 Comparison = tuple[str, str, str | bool | datetime]
 """A property's name, an operator of OData, and the value that the property is compared with."""
 
 
-def to_queries(table: Table, where: Filter) -> list[tuple[str, dict[str, Any]]]:
-    """Return OData filters that select the matching records together, each with its parameters.
+def to_queries(table: Table, where: Filter) -> list[str]:
+    """Return OData filters that select the matching records together.
 
     Records that share another table's partitions are a range of each partition, and there is a filter for each: the
     other table's records are not read. The filter is empty if all entities of a table match.
@@ -163,6 +172,12 @@ def _starts_with(name: str, prefix: str) -> Iterator[Comparison]:
         yield name, "lt", prefix_upper_bound(prefix)
 
 
-def _to_odata(comparisons: Sequence[Comparison]) -> tuple[str, dict[str, Any]]:
-    terms = [f"{name} {operator} @p{number}" for number, (name, operator, _) in enumerate(comparisons)]
-    return " and ".join(terms), {f"p{number}": value for number, (_, _, value) in enumerate(comparisons)}
+def _to_odata(comparisons: Sequence[Comparison]) -> str:
+    return " and ".join(f"{name} {operator} {_to_literal(value)}" for name, operator, value in comparisons)
+
+
+def _to_literal(value: str | bool | datetime) -> str:
+    """Return a value in OData's syntax (Microsoft's page "Querying tables and entities")."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower() if isinstance(value, bool) else f"datetime'{format_time(value)}'"

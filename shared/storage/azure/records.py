@@ -7,16 +7,16 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableClient
 
 from shared.errors import WriteConflict
 from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.entities import partition_key, row_key, to_queries, to_record
-from shared.storage.azure.errors import MISSING, Service, error_code
+from shared.storage.azure.errors import Service
 from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.azure.table_requests import read_entity, read_pages
 from shared.storage.azure.transactions import submit
 from shared.storage.base import (
     MATCH_ALL,
@@ -120,14 +120,11 @@ class AzureRecords:
                     if all(record.values.get(name) == value for name, value in equal.items()):
                         yield record
 
-    def _read_pages(self, table: Table, query: tuple[str, dict[str, Any]]) -> Iterator[list[Record]]:
-        where, parameters = query
-        client = self._tables[table]
-        entities = client.query_entities(where, parameters=parameters) if where else client.list_entities()
-        for page in entities.by_page():
+    def _read_pages(self, table: Table, query: str) -> Iterator[list[Record]]:
+        for page in read_pages(self._tables[table], query):
             yield [to_record(table, entity) for entity in page]
 
-    def _read_all_pages(self, table: Table, queries: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[list[Record]]:
+    def _read_all_pages(self, table: Table, queries: Sequence[str]) -> Iterator[list[Record]]:
         """Yield the pages of several queries in any order, some of which are read in parallel."""
         waiting = [self._read_pages(table, query) for query in reversed(queries)]
         reading: dict[Future[list[Record] | None], Iterator[list[Record]]] = {}
@@ -159,16 +156,12 @@ class AzureRecords:
 
 
 def _get(table: Table, client: TableClient, key: str) -> Record | None:
-    try:
-        return to_record(table, client.get_entity(partition_key(table, key), row_key(table, key)))
-    except HttpResponseError as error:
-        if error_code(error) in MISSING:
-            return None
-        raise
+    entity = read_entity(client, partition_key(table, key), row_key(table, key))
+    return None if entity is None else to_record(table, entity)
 
 
 def _submit(table: Table, client: TableClient, change: Change) -> bool:
-    # Also for a single change: the SDK's own method takes half as much processor time again.
+    # Also for a single change: the SDK's own methods take about 40 % more processor time.
     del table
     return submit(client, [change])
 

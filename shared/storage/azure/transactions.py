@@ -2,8 +2,7 @@
 
 `TableClient.submit_transaction` does the same. It builds each part of the request with the `email` package in threads
 of its own, and parses the response likewise: with two entities, that takes more processor time than two requests. Here
-the request is plain text, in the format of Microsoft's page "Performing entity group transactions". It is sent through
-the client's pipeline, which signs it and retries.
+the request is plain text, in the format of Microsoft's page "Performing entity group transactions".
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any, Final
 from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError
-from azure.core.rest import HttpRequest
 from azure.data.tables import TableClient
 
 from shared.storage.azure.entities import partition_key, row_key, to_json
 from shared.storage.azure.errors import EXISTS, MISSING, MODIFIED
+from shared.storage.azure.table_requests import endpoint_of, send
 from shared.storage.base import Change, Create, Delete, Replace
 
 ACCEPTED: Final = 202
@@ -43,23 +42,12 @@ def submit(client: TableClient, changes: Sequence[Change]) -> bool:
     Raises:
         HttpResponseError: nothing was changed, unless this very transaction took effect and its reply was lost.
     """
-    endpoint = client.url.partition("?")[0].rstrip("/")
+    endpoint = endpoint_of(client)
     boundary, change_set = f"batch_{uuid4()}", f"changeset_{uuid4()}"
-    request = HttpRequest(
-        "POST",
-        f"{endpoint}/$batch",
-        headers={
-            "x-ms-version": client.api_version,
-            "DataServiceVersion": "3.0",
-            "MaxDataServiceVersion": "3.0;NetFx",
-            "Content-Type": f"multipart/mixed; boundary={boundary}",
-            "Accept": "application/json",
-        },
-        content=_to_body(f"{endpoint}/{client.table_name}", changes, boundary, change_set),
-    )
-    # As a stream, since the pipeline cannot decode this content type. The pipeline has no public name.
-    response = client._client.send_request(request, stream=True)  # noqa: SLF001
-    content = response.read()
+    headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "Accept": "application/json"}
+    body = _to_body(f"{endpoint}/{client.table_name}", changes, boundary, change_set)
+    response = send(client, "POST", f"{endpoint}/$batch", headers, body)
+    content = response.content
     statuses = [part[:3] for part in content.split(_STATUS_LINE)[1:]] if response.status_code == ACCEPTED else []
     if len(statuses) == len(changes) and max(statuses) < _FIRST_ERROR:
         return True
