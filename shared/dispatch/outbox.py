@@ -120,8 +120,8 @@ def _commit(records: Records, changes: Iterable[Change]) -> list[str]:
     """
     made: list[str] = []
     for transaction in pack_transactions([change] for change in changes):
-        if records.commit(transaction):
-            made += [change.key for change in transaction]
-        else:
-            made += [change.key for change in transaction if len(transaction) > 1 and records.commit([change])]
+        is_made = records.commit([change for [change] in transaction])
+        made += [
+            change.key for [change] in transaction if is_made or (len(transaction) > 1 and records.commit([change]))
+        ]
     return made

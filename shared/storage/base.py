@@ -7,6 +7,7 @@ with the method. All methods may be called from several threads at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
@@ -21,7 +22,7 @@ Values = Mapping[str, Value]
 
 
 class Table(StrEnum):
-    """The kinds of record. Each has a table of its own."""
+    """The kinds of record. Each has a table of its own in an account, except those in `SHARED_TABLES`."""
 
     RECEIPTS = "receipts"
     CLAIMS = "claims"
@@ -98,6 +99,9 @@ SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS}
 
 MAX_TRANSACTION: Final = 100
 """Records in a transaction of Azure Table Storage."""
+
+MAX_TRANSACTION_BYTES: Final = 3 * 1024 * 1024
+"""Bytes of JSON in a transaction of several groups of changes. The service's limit, with all headers, is 4 MiB."""
 
 
 def partition_of(table: Table, key: str) -> str:
@@ -399,17 +403,64 @@ def check_transaction(changes: Collection[Change]) -> None:
         raise ValueError(f"a transaction changes 1 to {MAX_TRANSACTION} different records of one partition")
 
 
-def pack_transactions(groups: Iterable[Sequence[Change]]) -> Iterator[list[Change]]:
-    """Yield transactions of whole groups of changes, each of one partition, in the order of the groups."""
-    open_transactions: dict[str, list[Change]] = {}
+def pack_transactions(groups: Iterable[Sequence[Change]]) -> Iterator[list[Sequence[Change]]]:
+    """Yield groups of changes that one transaction can make together, in the order of the groups in each partition.
+
+    A list has groups of one partition, at most `MAX_TRANSACTION` changes and `MAX_TRANSACTION_BYTES`. A group that
+    exceeds a limit is in a list of its own.
+
+    Args:
+        groups: changes of one partition that have to be in one transaction, at least one in each group.
+    """
+    lists: dict[tuple[Table, str], _Transaction] = {}
     for group in groups:
-        partition = partition_of(group[0].table, group[0].key)
-        transaction = open_transactions.setdefault(partition, [])
-        if len(transaction) + len(group) > MAX_TRANSACTION:
-            yield transaction
-            transaction = open_transactions[partition] = []
-        transaction += group
-    yield from (transaction for transaction in open_transactions.values() if transaction)
+        table, key = group[0].table, group[0].key
+        partition = (SHARED_TABLES.get(table, table), partition_of(table, key))
+        transaction = lists.setdefault(partition, _Transaction())
+        if not transaction.add(group):
+            yield transaction.groups
+            lists[partition] = _Transaction()
+            lists[partition].add(group)
+    for transaction in lists.values():
+        yield transaction.groups
+
+
+class _Transaction:
+    """Groups of changes that one transaction can make."""
+
+    def __init__(self) -> None:
+        self.groups: list[Sequence[Change]] = []
+        self._records: set[tuple[Table, str]] = set()
+        self._bytes = 0
+
+    def add(self, group: Sequence[Change]) -> bool:
+        """Add a group, and return whether it was added. The first group always is."""
+        size = sum(map(_json_bytes, group))
+        records = {(change.table, change.key) for change in group}
+        if self.groups and (
+            len(self._records) + len(group) > MAX_TRANSACTION
+            or self._bytes + size > MAX_TRANSACTION_BYTES
+            or self._records & records
+        ):
+            return False
+        self.groups.append(group)
+        self._records |= records
+        self._bytes += size
+        return True
+
+
+_PROPERTY_BYTES: Final = 80
+"""Bytes of a property's JSON without its name and text: quotation marks, its type, and a value that is not a text."""
+
+
+def _json_bytes(change: Change) -> int:
+    """Return about the number of bytes of a change's values as JSON in ASCII."""
+    if isinstance(change, Delete):
+        return 0
+    return sum(
+        len(name) + _PROPERTY_BYTES + (len(json.dumps(value)) if isinstance(value, str) else 0)
+        for name, value in change.values.items()
+    )
 
 
 def storable_text(text: str) -> str:

@@ -18,7 +18,6 @@ from shared.storage.base import (
     Record,
     Replace,
     Table,
-    Value,
     Values,
     check_transaction,
     prefix_upper_bound,
@@ -85,14 +84,13 @@ class FolderRecords:
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
-        with self._database.writing() as connection:
-            _merge(connection, table, key, values, etag)
+        self._change(Merge(table, key, values, etag))
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
         with self._database.writing() as connection:
             for key, values in rows.items():
-                _merge(connection, table, key, values, None)
+                _apply(connection, Merge(table, key, values))
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
@@ -103,13 +101,11 @@ class FolderRecords:
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record."""
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-                (_etag(), _to_json(values), table.value, key, etag),
-            )
-            if not cursor.rowcount:
-                raise WriteConflict(f"a record of {table} was changed by another process")
+        self._change(Replace(table, key, values, etag))
+
+    def _change(self, change: Merge | Replace) -> None:
+        if not self.commit([change]):
+            raise WriteConflict(f"a record of {change.table} was changed by another process")
 
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match."""
@@ -148,8 +144,8 @@ def _to_sql(where: Filter) -> tuple[list[str], list[str | bool]]:
     return terms, parameters
 
 
-class _ConditionNotMet(Exception):  # noqa: N818  it ends a transaction, and never leaves this module
-    """A record is not as a change requires."""
+class _ConditionNotMet(Exception):
+    """A record is not as a change requires. This ends a transaction, and never leaves this module."""
 
 
 def _apply(connection: sqlite3.Connection, change: Change) -> None:
@@ -158,40 +154,41 @@ def _apply(connection: sqlite3.Connection, change: Change) -> None:
     Raises:
         _ConditionNotMet: the record is not as the change requires.
     """
-    if isinstance(change, Merge):
-        try:
-            _merge(connection, change.table, change.key, change.values, change.etag)
-        except WriteConflict:
-            raise _ConditionNotMet from None
-        return
+    table, key = change.table.value, change.key
     if isinstance(change, Create):
-        row = (change.table.value, change.key, _etag(), _to_json(change.values))
+        row = (table, key, _etag(), _to_json(change.values))
         cursor = connection.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row)
+    elif isinstance(change, Merge):
+        merged = _merge(connection, change)
+        cursor = connection.execute(
+            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (table, key, _etag(), _to_json(merged))
+        )
     elif isinstance(change, Replace):
         cursor = connection.execute(
             "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-            (_etag(), _to_json(change.values), change.table.value, change.key, change.etag),
+            (_etag(), _to_json(change.values), table, key, change.etag),
         )
     else:
         cursor = connection.execute(
             "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)",
-            (change.table.value, change.key, change.etag, change.etag),
+            (table, key, change.etag, change.etag),
         )
     if not cursor.rowcount:
         raise _ConditionNotMet
 
 
-def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
+def _merge(connection: sqlite3.Connection, change: Merge) -> Values:
+    """Return the properties that a record has after a change.
+
+    Raises:
+        _ConditionNotMet: the record does not have the etag that the change requires.
+    """
     row = connection.execute(
-        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
+        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (change.table.value, change.key)
     ).fetchone()
-    if etag is not None and (row is None or str(row[1]) != etag):
-        raise WriteConflict(f"a record of {table} was changed by another process")
-    properties: dict[str, Value] = {} if row is None else _to_record(row).values
-    connection.execute(
-        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-        (table.value, key, _etag(), _to_json({**properties, **values})),
-    )
+    if change.etag is not None and (row is None or str(row[1]) != change.etag):
+        raise _ConditionNotMet
+    return change.values if row is None else {**_to_record(row).values, **change.values}
 
 
 def _etag() -> int:
