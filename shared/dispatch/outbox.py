@@ -94,8 +94,9 @@ def republish_overdue(storage: Storage, older_than: timedelta, now: datetime) ->
         The number of entries.
     """
     limit = now - older_than
-    # The overdue entries are among the ones that were created by then. `until` is exclusive.
-    created = storage.records.scan(Table.OUTBOX, Filter(until=limit + timedelta.resolution))
+    # The overdue entries are among the ones that were created by then. `until` is exclusive, and Azurite compares
+    # milliseconds.
+    created = storage.records.scan(Table.OUTBOX, Filter(until=limit + timedelta(seconds=1)))
     overdue = [record for record in created if _is_overdue(record.values, limit)]
     marked = _commit(
         storage.records, (Merge(Table.OUTBOX, record.key, {"published_at": now}, record.etag) for record in overdue)
@@ -119,9 +120,10 @@ def _commit(records: Records, changes: Iterable[Change]) -> list[str]:
     A change cannot be made if its entry exists already, was published by another sweep, or was concluded.
     """
     made: list[str] = []
-    for transaction in pack_transactions([change] for change in changes):
-        is_made = records.commit([change for [change] in transaction])
-        made += [
-            change.key for [change] in transaction if is_made or (len(transaction) > 1 and records.commit([change]))
-        ]
+    for groups in pack_transactions([change] for change in changes):
+        transaction = [change for [change] in groups]
+        if records.commit(transaction):
+            made += [change.key for change in transaction]
+        else:
+            made += [change.key for change in transaction if records.commit([change])]
     return made
