@@ -144,7 +144,8 @@ def test_a_drain_under_way_is_shown(settings: Path) -> None:
 
 def test_waiting_messages_and_queues_are_counted(settings: Path) -> None:
     with app_of(settings) as app:
-        app.storage.records.create(Table.OUTBOX, "ab", {"mailbox": "support", "stored_at": utc_now()})
+        values = {"mailbox": "support", "stored_at": utc_now(), "arrival": "ab" * 32}
+        app.storage.records.create(Table.OUTBOX, "ab" * 32, values)
         app.storage.queues[QueueName.POLLS_POISON].put_many(["one"])
     ran = status(settings)
     assert ran.stdout.splitlines()[0].endswith("; 1 message waits to be routed; 1 message on a poison queue.")
