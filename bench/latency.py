@@ -84,21 +84,19 @@ class Site:
     users: Mapping[str, User]
     graph: Graph
 
-    def path(self, name: str) -> Path:
-        """Return a new folder."""
-        path = self.folder / name
-        path.mkdir(parents=True)
-        return path
-
 
 def latency(bench: Bench) -> None:
     """Measure notifications and IMAP polling into a folder and Azurite at the same time, after a backlog into each."""
     interval = read_config(ROOT, os.environ).max_polling_interval
     before = os.getloadavg()
     with ExitStack() as stack:
-        server = stack.enter_context(azurite.running(bench.folder, names := [f"latency{n}" for n in range(3)]))
+        names = [f"latency{number}" for number in range(3)]
         folders = [f"folder:{bench.folder / name / 'mail'}" for name in names]
-        accounts = [server.connection_string(name) for name in names]
+        # The backlog has a server of its own, since a full one collects garbage while others wait.
+        server, full = (
+            stack.enter_context(azurite.running(new_folder(bench.folder / name), names)) for name in ("idle", "full")
+        )
+        accounts = [*map(server.connection_string, names[:2]), full.connection_string(names[2])]
         sites = [
             stack.enter_context(_site(bench, name, storages))
             for name, storages in (("folder", folders), ("Azurite", accounts))
@@ -127,6 +125,12 @@ def latency(bench: Bench) -> None:
     print(f"\n  load of the machine at the beginning and at the end: {load}")
 
 
+def new_folder(path: Path) -> Path:
+    """Create a folder, and return its path."""
+    path.mkdir(parents=True)
+    return path
+
+
 @contextmanager
 def _site(bench: Bench, name: str, storages: Sequence[str]) -> Iterator[Site]:
     folder = bench.folder / f"latency-{name}"
@@ -151,7 +155,7 @@ def _notified(site: Site) -> Iterator[Served]:
         "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
         "ROUTES__sales__ADDRESS": RECIPIENT,
     }
-    with served(site.path("notified"), values, port) as serving:
+    with served(new_folder(site.folder / "notified"), values, port) as serving:
         yield serving
 
 
@@ -162,13 +166,20 @@ def _polled(bench: Bench, site: Site) -> Iterator[Served]:
     for name, user in site.users.items():
         settings = bench.values(user, site.storages[1])
         values |= {key.replace("__support__", f"__{name}__"): value for key, value in settings.items()}
-    with served(site.path("polled"), values) as serving:
+    with served(new_folder(site.folder / "polled"), values) as serving:
         yield serving
 
 
 def _wait_for_subscriptions(site: Site) -> float:
-    """Return when all mailboxes had a subscription, in seconds since 1970."""
+    """Return when all mailboxes had a subscription, in seconds since 1970.
+
+    Raises:
+        SystemExit: one has none within `LONGEST` seconds.
+    """
+    ends_at = time.monotonic() + LONGEST
     while len(site.graph.server.subscriptions) < len(MAILBOXES):
+        if time.monotonic() > ends_at:
+            raise SystemExit(f"benchmark: {site.name}: mailboxes have no subscription after {LONGEST:.0f} s")
         time.sleep(0.05)
     return time.time()
 
@@ -180,7 +191,7 @@ def _backlog(bench: Bench, site: Site) -> list[float]:
     due = datetime.now(UTC) + timedelta(seconds=10)
     # Due once a minute, as usual, but soon.
     values = {**bench.values(user, site.storages[2]), "POLL_SCHEDULE": f"{due.second} * * * * *"}
-    with served(site.path("backlog"), values) as serving:
+    with served(new_folder(site.folder / "backlog"), values) as serving:
         serving.wait_until(lambda: len(serving.seen) >= bench.messages, BACKLOG_SECONDS)
         began = serving.health("support").first_contact
         assert began is not None

@@ -20,11 +20,11 @@ from shared.mailbox_health import HealthRecords, MailboxHealth
 from shared.storage.base import Storage
 from shared.storage.factory import open_storage
 
-WATCH_INTERVAL = 0.02
-"""Seconds between two listings of the results."""
+WATCH_INTERVAL = 0.05
+"""Seconds between two listings of a few results."""
 
-WATCH_SHARE = 0.1
-"""The part of the time that listings may take; the wait between them grows with the number of results."""
+LONGER_PER_RESULT = 0.0005
+"""Seconds that each result lengthens this interval, since a long listing takes work from the measured process."""
 
 
 @dataclass
@@ -66,19 +66,18 @@ class Served:
         return HealthRecords(self.storage.records).get(mailbox)
 
     def watch(self, stop: threading.Event) -> None:
-        """List the results again and again until `stop` is set."""
+        """List the results repeatedly until `stop` is set."""
         while not stop.is_set():
-            began = time.monotonic()
             try:
                 messages = {message_in_path(path) for path in self.storage.blobs.list(RESULTS_PREFIX)}
             except TransientError:
                 messages = set()  # the container does not exist yet
-            listed, took = time.time(), time.monotonic() - began
+            listed = time.time()
             with self._changed:
                 for message in messages - self.seen.keys():
                     self.seen[message] = listed
                 self._changed.notify_all()
-            stop.wait(max(WATCH_INTERVAL, took / WATCH_SHARE))
+            stop.wait(WATCH_INTERVAL + LONGER_PER_RESULT * len(messages))
 
 
 @contextmanager
