@@ -121,6 +121,8 @@ def latency(bench: Bench) -> None:
         _report(site.name, interval, results[0][number], results[1][number], backlogs[number])
         seconds = created[number] - notified[number].started
         print(f"  The {len(MAILBOXES)} subscriptions existed {seconds:.1f} s after the start of `serve`.")
+        errors = sum(serving.transient_errors() for serving in (notified[number], polled[number]))
+        print(f"  Transient errors while the {2 * SAMPLES} messages were awaited: {errors}")
     load = " and ".join(f"{load[0]:.1f}" for load in (before, os.getloadavg()))
     print(f"\n  load of the machine at the beginning and at the end: {load}")
 

@@ -33,11 +33,13 @@ class Served:
 
     Attributes:
         storage: the storage, opened by this process as well.
+        log: the file with its log lines.
         started: when the process was started, in seconds since 1970.
         seen: when each result was first seen, in seconds since 1970, by message id.
     """
 
     storage: Storage
+    log: Path
     started: float
     seen: dict[str, float] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -64,6 +66,10 @@ class Served:
     def health(self, mailbox: str) -> MailboxHealth:
         """Return the record of a mailbox's health."""
         return HealthRecords(self.storage.records).get(mailbox)
+
+    def transient_errors(self) -> int:
+        """Return how many transient errors were logged; each delays its message by 30 s or more."""
+        return self.log.read_text().count("transient error")
 
     def watch(self, stop: threading.Event) -> None:
         """List the results repeatedly until `stop` is set."""
@@ -93,15 +99,16 @@ def served(folder: Path, values: Mapping[str, str], port: int = 0) -> Iterator[S
     file, stop = write_settings(folder, dict(values)), threading.Event()
     command = [sys.executable, "-m", "mailroom_cli", "serve", "--settings", str(file), "--port", str(port)]
     started = time.time()
-    with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+    log = folder / "serve.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline(), process.stdout.readline()]
     if not lines[-1].startswith("Serving"):
         process.kill()
-        raise SystemExit(f"benchmark: mailroom serve did not start:\n{(folder / 'serve.log').read_text()[-3_000:]}")
+        raise SystemExit(f"benchmark: mailroom serve did not start:\n{log.read_text()[-3_000:]}")
     storage = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
-    serving = Served(storage, started)
+    serving = Served(storage, log, started)
     watcher = threading.Thread(target=serving.watch, args=(stop,))
     watcher.start()
     try:
