@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import billing, drains, operations, parsing, readers, single, webhook
+from bench import billing, drains, latency, operations, parsing, readers, single, webhook
 from bench.report import progress
 from bench.running import Bench, machine
 
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "memory": single.memory,
     "startup": single.startup,
     "webhook": webhook.webhook,
+    "latency": latency.latency,
     "parser": parsing.parsing,
     "readers": readers.readers,
 }
