@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; default: all parts")
     parser.add_argument("--messages", type=int, default=2_000, help="messages in a drained mailbox (2000)")
     parser.add_argument("--whole-messages", type=int, default=300, help="messages drained and routed to a folder (300)")
-    parser.add_argument("--azure-messages", type=int, default=60, help="messages drained into Azurite (60)")
+    parser.add_argument("--azure-messages", type=int, default=100, help="messages drained into Azurite (100)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each drain, of which the median counts (3)")
     arguments = parser.parse_args()
     unknown = [part for part in arguments.parts if part not in PARTS]
