@@ -13,8 +13,9 @@ from random import Random
 import pytest
 
 from shared.bootstrap import App
+from shared.dispatch.outbox import Replay
 from shared.errors import ServiceUnavailable, TransientError
-from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from tests.integration.interleaving import Turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
@@ -157,11 +158,11 @@ def test_4_4_concurrent_replays_give_each_recipient_one_result(
         billing = world.only_path("routed/")
         [receipt] = world.receipts()
         replays = [
-            (CLERK, ReplayRequest("failed/x")),
-            (BOTH, ReplayRequest("blocked/x")),
-            (BILLING, ReplayRequest(billing, "one")),
+            (CLERK, Replay(receipt.arrival, receipt.mailbox, "failed/x")),
+            (BOTH, Replay(receipt.arrival, receipt.mailbox, "blocked/x")),
+            (BILLING, Replay(receipt.arrival, receipt.mailbox, billing, "one")),
         ]
-        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in replays]
+        jobs = [(world.app(routes), request) for routes, replay in replays for request in world.publish(replay)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)
@@ -177,7 +178,8 @@ def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
         world.servers["support"].deliver(TO_THREE)
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
         [first] = world.take_route_requests()
-        again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
+        [receipt] = world.receipts()
+        [again] = world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
         # The routes change between the two, and an old worker still has routes that match no recipient.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
         with told_seed(seed):
