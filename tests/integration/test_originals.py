@@ -314,9 +314,7 @@ def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
     with suppress(ProcessKilled):
         world.app(SALES, faults.stores(world.stores)).router.route(route_request(probe), tried=True)
     claims = [
-        record.values
-        for record in world.stores.records.scan(Table.CLAIMS)
-        if record.values["owner"] == probe.arrival
+        record.values for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == probe.arrival
     ]
     return [claim["kind"] for claim in claims if claim["recipient"] == "sales@example.com"] == ["raw"]
 

@@ -296,7 +296,9 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(
         erasing = _AtOperation(world, at, receipt(world, gone).message)
         message_router = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(message_router, storage=replace(world.stores, records=erasing)).route(route_request(routed), tried=tried)
+            replace(message_router, storage=replace(world.stores, records=erasing)).route(
+                route_request(routed), tried=tried
+            )
         for item in (second, third):
             message_router.route(route_request(item), tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
