@@ -5,7 +5,8 @@
 The script drains two plain messages into folder storage, one after the other, runs the function `route_message` on
 their route requests, and records every project file that has a function called meanwhile. It prints the modules of the
 second request, and the number of modules of the first, which also reads the routes. Import time does not count, and
-shared/mime counts as one module. CHECKOUT is the folder of another version of the project; `NAMES` lists the names that differ between versions.
+shared/mime counts as one module. CHECKOUT is the folder of another version of the project; `NAMES` lists
+the names that differ between versions.
 """
 
 from __future__ import annotations

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Sequence
+
 from shared.clock import utc_now
 from shared.dispatch.outbox import Replay, read_entries
+from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Storage, Table
+from tests.servers.memory_mailbox import MemoryMailbox
+
+
+class WholeBatches(MemoryMailbox):
+    """A session that yields each batch as a whole, so that its arrivals have one route request."""
+
+    def fetch(
+        self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int
+    ) -> Generator[list[FetchResult], None, None]:
+        for batch in batches:
+            yield [result for pair in super().fetch([batch], max_bytes=max_bytes) for result in pair]
 
 
 def current_receipt(stores: Storage, arrival: str) -> Receipt:
