@@ -199,7 +199,8 @@ class RoutingAttempt:
     # Claim
 
     def expected_claims(self) -> list[Create]:
-        """Return all claims that `claim` takes, as far as none of them exists. Empty if some may exist.
+        """Return all claims that `claim` takes, as far as none of them exists. Empty if some may exist, or if there are
+        more than one transaction can create.
 
         They can be created in one transaction with those of other arrivals: `accept_claims` follows.
         """
@@ -390,8 +391,7 @@ class RoutingAttempt:
                 break
             state = State(str(current.values["state"]))
             if state is State.ERASED:
-                roll_back(self.storage, Receipt.from_record(self._concluded))
-                records.delete_many(Table.OUTBOX, [self.entry.key])
+                self._roll_back(current)
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
@@ -410,6 +410,19 @@ class RoutingAttempt:
                 resolve_outdated_records(self.storage, current, self.now())
                 return False
         raise WriteConflict(f"the receipt of arrival {short_id(key)} was changed by other workers; it is routed again")
+
+    def _roll_back(self, erased: Record) -> None:
+        """Delete what this attempt wrote for an arrival that was erased meanwhile.
+
+        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues.
+
+        Args:
+            erased: the receipt as it is now.
+        """
+        entry = Receipt.from_record(erased).to_outbox_values()
+        self.storage.records.create(Table.OUTBOX, self.entry.key, entry)  # A replay may have its entry still.
+        roll_back(self.storage, Receipt.from_record(self._concluded))
+        self.storage.records.delete_many(Table.OUTBOX, [self.entry.key])
 
     def _finish(self, *, is_final: bool) -> None:
         """Finish a concluded attempt.

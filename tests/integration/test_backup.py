@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.operations.backup import EXPORTED, export_records, import_records
 from shared.queue_messages import Poll, PollReason
 from shared.receipts import Receipt
-from shared.storage.base import Table, Values
+from shared.storage.base import Change, Table, Values
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
@@ -127,26 +127,36 @@ def test_existing_records_are_kept(world: ReplayFixture, tmp_path: Path) -> None
     assert kept.values["last_error"] == "newer"
 
 
+@pytest.mark.parametrize("is_reply_lost", [False, True], ids=["before the transaction", "after it"])
 def test_an_import_that_was_stopped_is_repeated(
-    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_reply_lost: bool
 ) -> None:
     world.servers["support"].deliver(SALES, BILLING)
-    drain(world.app(BOTH))
+    app = world.app(BOTH)
+    drain(app)
+    world.take_route_requests()
     export_records(world.stores.records, tmp_path / "records.gz")
     lose_tables(world)
     with monkeypatch.context() as patch:
+        commit = world.stores.records.commit
 
-        def fail(*_arguments: object) -> None:
+        def fail(changes: Sequence[Change]) -> bool:
+            if is_reply_lost:
+                assert commit(changes)
             raise ServiceUnavailable("the storage is gone")
 
-        patch.setattr(world.stores.records, "get_many", fail)
+        patch.setattr(world.stores.records, "commit", fail)
         with pytest.raises(ServiceUnavailable):
             import_records(world.stores.records, tmp_path / "records.gz")
 
     result = import_records(world.stores.records, tmp_path / "records.gz")
 
-    assert result.to_be_routed == 2
+    assert result.to_be_routed == (0 if is_reply_lost else 2)
     assert outcomes(world) == ["stored", "stored"]
+    assert world.outbox_size() == 2
+    republish_overdue(world.stores, timedelta(), utc_now() + timedelta(hours=2))
+    work_until_idle(app)
+    assert outcomes(world) == ["routed", "routed"]
 
 
 @pytest.mark.parametrize("cut", [1, 10, 400])
