@@ -400,6 +400,7 @@ class RoutingAttempt:
                 if state not in ROUTABLE_STATES or current.values.get("routed_at") != self.record.values.get(
                     "routed_at"
                 ):
+                    self._request_again()
                     break
                 receipt = current
             elif state is State.FAILED:  # By another request for the same arrival.
@@ -410,6 +411,15 @@ class RoutingAttempt:
                 resolve_outdated_records(self.storage, current, self.now())
                 return False
         raise WriteConflict(f"the receipt of arrival {short_id(key)} was changed by other workers; it is routed again")
+
+    def _request_again(self) -> None:
+        """Create the replay's entry again if another worker concluded the replay meanwhile.
+
+        It may have done so by other routes, and its receipt does not name the results of this attempt.
+        """
+        if self.entry.replay is not None:
+            values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
+            self.storage.records.create(Table.OUTBOX, self.entry.key, values)
 
     def _roll_back(self, erased: Record) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.

@@ -179,11 +179,34 @@ def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
         [first] = world.take_route_requests()
         [receipt] = world.receipts()
-        [again] = world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
+        replays = [Replay(receipt.arrival, receipt.mailbox, f"unhandled/{name}") for name in ("x", "y")]
+        again, by_old_routes = world.publish(*replays)
         # The routes change between the two, and an old worker still has routes that match no recipient.
-        jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
+        jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), by_old_routes)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
+            assert_routed_for_three(world, again=0)
+        world.stores.close()
+
+
+def test_4_4_a_replay_delivered_twice_to_workers_with_different_routes_records_every_result(
+    storage: str, request: pytest.FixtureRequest
+) -> None:
+    """The replay ends by the routes of either worker. The receipt names every result that exists."""
+    for seed, place in places(storage, request):
+        world = ReplayFixture(place)
+        world.poll_and_route(NOBODY, TO_THREE)
+        [receipt] = world.receipts()
+        [again] = world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
+        jobs = [(world.app(CLERK), again), (world.app(NOBODY), again), (world.app(BILLING), again)]
+        with told_seed(seed):
+            run_in_turns(jobs, Random(seed), 0.0)
+            [receipt] = world.receipts()
+            assert sorted(receipt.results().values()) == world.paths("routed/")
+            assert world.outbox_size() == 0
+            world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
+            app = world.app(CLERK)
+            assert app.router.route(again) == ["routed"]
             assert_routed_for_three(world, again=0)
         world.stores.close()
 
