@@ -81,7 +81,7 @@ class Routing:
     documents: DocumentWriter
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RoutingAttempt:
     """One attempt to route one arrival.
 
@@ -311,7 +311,7 @@ class RoutingAttempt:
     def expected_entry(self) -> list[Create]:
         """Return the conversation entry that the message creates if it is the first of its conversation.
 
-        Empty if other messages of its thread may exist: `join_conversation` reads their entries.
+        Empty if other messages of its thread may exist: `join_existing` needs their entries.
         """
         rows = self.routing.thread.to_rows(self.receipt.message)
         if self.receipt.conversation or len(rows) != 1:
@@ -323,12 +323,25 @@ class RoutingAttempt:
         self.membership = Membership(self.receipt.message, {})
 
     def join_conversation(self) -> None:
-        """Find the message's conversation. A replay keeps it, and creates the entries that are missing."""
+        """Find the message's conversation, of which an entry exists."""
+        self.membership = Conversations(self.storage.records).join(self.routing.thread, self.receipt.message)
+
+    def conversation_keys(self) -> list[str]:
+        """Return the keys of the entries that decide to which conversation the message belongs. A replay keeps it."""
+        return [] if self.receipt.conversation else self.routing.thread.keys()
+
+    def join_existing(self, existing: dict[str, Values]) -> None:
+        """Find the message's conversation among entries that were read. No I/O.
+
+        Args:
+            existing: the existing entries, by key. Those that this message creates later are added.
+        """
         thread, conversation = self.routing.thread, self.receipt.conversation
         if conversation:
             self.membership = Membership(conversation, thread.to_rows(conversation))
         else:
-            self.membership = Conversations(self.storage.records).join(thread, self.receipt.message)
+            self.membership = thread.to_membership(self.receipt.message, existing)
+        existing |= {key: row for key, row in self.membership.missing.items() if key not in existing}
 
     def register_conversation(self) -> None:
         """Create the entries by which other messages find the conversation."""
