@@ -26,6 +26,7 @@ from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.sizes import size
 
 LIST = {"ROUTES__list__ADDRESS": "*@list.example", **BOTH}
+WILDCARD = {"ROUTES__bcc__ADDRESS": "*", "ROUTES__bcc__SENDERS": "*@b.example"}
 CLAIMS_OF_ONE = 6
 """Of a message for one recipient: it and `*`, under three fingerprints."""
 
@@ -282,19 +283,12 @@ def test_claims_of_a_batch_whose_worker_died_are_found_again(world: ReplayFixtur
     """Right after its transaction, and whatever the routes are by then: a duplicate names the owner already."""
     request, arrivals = store(world, sales(1), sales(2))
 
-    def die(_blobs: object, *_arguments: object, **_named: object) -> None:
+    def die_after(_number: int, changes: Sequence[Change]) -> None:
+        assert world.stores.records.commit(changes)
         raise ProcessKilled
 
-    class Dying:
-        """Blobs that end the process at the first write."""
-
-        create = die
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(world.stores.blobs, name)
-
     with suppress(ProcessKilled):
-        route(world, request, stores=replace(world.stores, blobs=Dying()))  # type: ignore[arg-type]  # a double
+        route(world, request, Committing(world, die_after))
     assert Counter(claim.owner for claim in claims(world)) == {item.arrival: CLAIMS_OF_ONE for item in arrivals}
     assert world.paths("routed/") == []
     again, (later,) = store(world, copy(1), mailbox="office")
@@ -302,6 +296,9 @@ def test_claims_of_a_batch_whose_worker_died_are_found_again(world: ReplayFixtur
     assert current_receipt(world.stores, later.arrival).outcomes == {
         "sales@example.com": f"duplicate {arrivals[0].arrival}"
     }
+    again, (wildcards,) = store(world, copy(2), mailbox="office")
+    assert world.app(WILDCARD).router.route(again) == ["duplicate"]
+    assert current_receipt(world.stores, wildcards.arrival).outcomes == {"*": f"duplicate {arrivals[1].arrival}"}
     routes = {"ROUTES__rest__ADDRESS": "rest@example.com"} if retries else LIST
     router = world.app(routes).router
     assert router.route(replace(request, retries=retries)) == ["routed", "routed"]
