@@ -404,7 +404,7 @@ class RoutingAttempt:
                 break
             state = State(str(current.values["state"]))
             if state is State.ERASED:
-                self._roll_back(current)
+                self._roll_back()
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
@@ -434,17 +434,16 @@ class RoutingAttempt:
             values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
             self.storage.records.create(Table.OUTBOX, self.entry.key, values)
 
-    def _roll_back(self, erased: Record) -> None:
+    def _roll_back(self) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.
 
-        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues.
-
-        Args:
-            erased: the receipt as it is now.
+        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues. The entry
+        names the message, which the receipt does not name any more.
         """
-        entry = Receipt.from_record(erased).to_outbox_values()
+        written = Receipt.from_record(self._concluded)
+        entry = replace(written, state=State.ERASED).to_outbox_values()
         self.storage.records.create(Table.OUTBOX, self.entry.key, entry)  # A replay may have its entry still.
-        roll_back(self.storage, Receipt.from_record(self._concluded))
+        roll_back(self.storage, written)
         self.storage.records.delete_many(Table.OUTBOX, [self.entry.key])
 
     def _finish(self, *, is_final: bool) -> None:
