@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from shared.receipts import State
-from shared.storage.base import Record, Records, Table, Value
+from shared.storage.base import Filter, Record, Records, Table, Value
 
 _STATES: Final[Mapping[State, str]] = {
     State.STORED: "waiting",
@@ -24,6 +24,9 @@ _STATES: Final[Mapping[State, str]] = {
     State.UNREADABLE: "skipped",
 }
 """The count of each state that determines it. A routed arrival is counted by its outcome."""
+
+_COUNTED: Final = ("mailbox", "state", "outcome")
+"""The properties that determine an arrival's count."""
 
 
 @dataclass(slots=True)
@@ -55,10 +58,10 @@ class Counts:
         """The arrivals whose bytes were stored."""
         return sum(getattr(self, name) for name in OUTCOMES)
 
-    def add(self, values: Mapping[str, Value]) -> None:
-        """Count the arrival of a receipt with these properties."""
+    def add(self, values: Mapping[str, Value], number: int = 1) -> None:
+        """Count the arrival of a receipt, or of a number of receipts, with these properties."""
         name = count_of(values)
-        setattr(self, name, getattr(self, name) + 1)
+        setattr(self, name, getattr(self, name) + number)
 
     def __add__(self, other: Self) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -88,7 +91,7 @@ class Ledger:
 
 
 def read_ledger(records: Records, now: datetime) -> Ledger:
-    """Count all arrivals, in one scan of the receipts.
+    """Count all arrivals. Where the storage has an index, no receipt is read.
 
     Args:
         records: where the receipts are stored.
@@ -98,14 +101,19 @@ def read_ledger(records: Records, now: datetime) -> Ledger:
         TransientError: storage is unavailable.
     """
     day = now.astimezone(UTC).date()
-    today: defaultdict[str, Counts] = defaultdict(Counts)
-    in_all: defaultdict[str, Counts] = defaultdict(Counts)
-    for record in records.scan(Table.RECEIPTS):
-        mailbox, stored_at = str(record.values["mailbox"]), record.values["stored_at"]
-        in_all[mailbox].add(record.values)
-        if isinstance(stored_at, datetime) and stored_at.astimezone(UTC).date() == day:
-            today[mailbox].add(record.values)
-    return Ledger(day, dict(today), dict(in_all))
+    midnight = datetime.combine(day, time(), UTC)
+    return Ledger(
+        day,
+        today=_count_by_mailbox(records, Filter(since=midnight, until=midnight + timedelta(days=1))),
+        in_all=_count_by_mailbox(records, Filter()),
+    )
+
+
+def _count_by_mailbox(records: Records, where: Filter) -> dict[str, Counts]:
+    by_mailbox: defaultdict[str, Counts] = defaultdict(Counts)
+    for (mailbox, state, outcome), number in records.count(Table.RECEIPTS, _COUNTED, where).items():
+        by_mailbox[mailbox].add({"state": state, "outcome": outcome}, number)
+    return dict(by_mailbox)
 
 
 def count(records: Iterable[Record]) -> Counts:

@@ -9,13 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from heapq import merge
+from itertools import chain
 from typing import Final, Literal, get_args
 
 from shared.addresses import normalise
 from shared.errors import ConfigurationError, MessageMissing
 from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt, State, searchable_subject
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import FIRST_YEAR, MAX_FILTERED_SCANS, Filter, Records, Table
+from shared.storage.base import FIRST_YEAR, MAX_FILTERED_SCANS, Filter, Record, Records, Table
 
 MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
@@ -39,8 +41,8 @@ _OUTCOMES_BY_STATE: Final[Mapping[State, ArrivalOutcome]] = {
 }
 """The outcomes of all states but `routed`, whose outcome routing decides."""
 
-_UNPARSED: Final[tuple[ArrivalOutcome, ...]] = ("waiting", "failed")
-"""The outcomes of downloaded arrivals that may never have been parsed."""
+_UNPARSED: Final = (State.STORED, State.FAILED)
+"""The states of downloaded arrivals that were never parsed: what a message contains is recorded when it is routed."""
 
 _TIME_FORMS: Final = "today, yesterday, 7d, 12h or a day"
 
@@ -113,14 +115,29 @@ def outcome_of(receipt: Receipt) -> ArrivalOutcome:
 
 def find_arrivals(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
     """Yield the receipts of the arrivals that match, each once, in no particular order."""
+    scans = (records.scan(Table.RECEIPTS, filter_) for filter_ in _filters(query))
+    return _matching(records, chain.from_iterable(scans), query)
+
+
+def find_newest_first(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
+    """Yield the receipts of the arrivals that match, each once, the latest first; equally late ones by their keys.
+
+    Where the storage has an index, only the receipts up to the last one that the caller takes are read.
+    """
+    scans = [records.scan_newest(Table.RECEIPTS, filter_) for filter_ in _filters(query)]
+    newest_first = merge(*scans, key=lambda record: (record.values["stored_at"], record.key), reverse=True)
+    return _matching(records, newest_first, query)
+
+
+def _matching(records: Records, candidates: Iterable[Record], query: ArrivalQuery) -> Iterator[Receipt]:
+    """Yield the receipts that match, each once. Filters are less exact than queries."""
     keys: set[str] = set()
     recipient = RecipientLookup(records, query.recipient)
-    for filter_ in _filters(query):
-        for record in records.scan(Table.RECEIPTS, filter_):
-            receipt = Receipt.from_record(record)
-            if record.key not in keys and _matches(receipt, query, recipient):
-                keys.add(record.key)
-                yield receipt
+    for record in candidates:
+        receipt = Receipt.from_record(record)
+        if record.key not in keys and _matches(receipt, query, recipient):
+            keys.add(record.key)
+            yield receipt
 
 
 def find_by_id(records: Records, prefix: str) -> list[Receipt]:
@@ -189,14 +206,10 @@ def count_unparsed(records: Records, query: ArrivalQuery) -> int:
 
     They wait to be routed, or failed: their senders, recipients and subjects are unknown.
     """
-    receipts = (
-        receipt
-        for outcome in _UNPARSED
-        for receipt in find_arrivals(
-            records, ArrivalQuery(mailbox=query.mailbox, since=query.since, until=query.until, outcome=outcome)
-        )
+    counts = records.count(Table.RECEIPTS, ("mailbox", "state"), Filter(since=query.since, until=query.until))
+    return sum(
+        count for (mailbox, state), count in counts.items() if state in _UNPARSED and query.mailbox in ("", mailbox)
     )
-    return sum(1 for receipt in receipts if not receipt.senders)
 
 
 def parse_id(text: str) -> str:
@@ -324,10 +337,10 @@ def _describe(receipt: Receipt) -> str:
 def _ids_with_prefixes(records: Records, prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield each id in the store, after the id of its message, where one of them begins with one of several prefixes.
 
-    Keys are looked up by an index, but messages by reading all receipts: many prefixes are one scan.
+    Without an index, keys are looked up, but messages by reading all receipts: many prefixes are one scan.
     """
     prefixes = list(prefixes)
-    if len(prefixes) <= MAX_FILTERED_SCANS:
+    if len(prefixes) <= MAX_FILTERED_SCANS or records.is_indexed(Table.RECEIPTS, "message"):
         filters = [Filter(key_prefix=prefix) for prefix in prefixes]
         filters += [Filter(prefixes={"message": prefix}) for prefix in prefixes]
     else:

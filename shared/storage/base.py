@@ -263,6 +263,18 @@ class Records(Protocol):
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match, in any order."""
 
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match and have the property `stored_at`, by it and the key, descending.
+
+        Where the storage has an index, records are read in pages, as far as the caller reads.
+        """
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Return the number of records that match, by the texts of the properties `by`; a missing one is empty."""
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return whether an index finds the records by a property. Otherwise a scan reads the whole table."""
+
 
 class Leases(Protocol):
     """Exclusive leases by name, which end unless they are renewed. The storage measures the time."""
@@ -304,6 +316,8 @@ MAX_FILTERED_SCANS: Final = 4
 def scan_by_values(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
     """Yield the records whose property has one of several texts. No `Filter` can name alternatives.
 
+    Without an index on the property, many texts are one scan of the table.
+
     Args:
         records: the records to scan.
         table: the table to scan.
@@ -311,7 +325,7 @@ def scan_by_values(records: Records, table: Table, name: str, values: Iterable[s
         values: the texts; empty ones are ignored.
     """
     distinct = {value for value in values if value}
-    if len(distinct) <= MAX_FILTERED_SCANS:
+    if len(distinct) <= MAX_FILTERED_SCANS or records.is_indexed(table, name):
         for value in distinct:
             yield from records.scan(table, Filter(equal={name: value}))
         return

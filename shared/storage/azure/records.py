@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -133,11 +134,36 @@ class AzureRecords:
 
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match."""
+        return self._scan(table, where)
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records that match and have the property `stored_at`. A table has no order by it: all are read."""
+        records = [record for record in self._scan(table, where) if "stored_at" in record.values]
+        yield from sorted(records, key=lambda record: (record.values["stored_at"], record.key), reverse=True)
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Count the records that match by the texts of some properties. All are read, without other properties."""
+        # `_scan` compares further properties, and all pieces of their texts.
+        records = self._scan(table, where, properties=() if where.equal else by)
+        return Counter(tuple(str(record.values.get(name, "")) for name in by) for record in records)
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return False: a table has an index on its keys alone."""
+        del table, name
+        return False
+
+    def _scan(self, table: Table, where: Filter, properties: Sequence[str] = ()) -> Iterator[Record]:
+        """Yield the records that match, with the named properties; empty: all."""
         query, parameters = _to_odata(table, where)
         equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
+        select = ["PartitionKey", "RowKey", *properties] if properties else None
         client = self._tables[table]
         with self._resources[table].used():
-            entities = client.query_entities(query, parameters=parameters) if query else client.list_entities()
+            entities = (
+                client.query_entities(query, parameters=parameters, select=select)
+                if query
+                else client.list_entities(select=select)
+            )
             for record in map(_to_record, entities):
                 # The service compares only the first piece of a long text.
                 if all(record.values.get(name) == value for name, value in equal.items()):

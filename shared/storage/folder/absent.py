@@ -116,6 +116,21 @@ class AbsentRecords(_AbsentStore):
         del table, where
         return iter(())
 
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Return an empty iterator."""
+        del table, where
+        return iter(())
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Return an empty dictionary."""
+        del table, by, where
+        return {}
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return True: nothing has to be read."""
+        del table, name
+        return True
+
 
 class AbsentQueue(_AbsentStore):
     """A queue of a store that does not exist."""

@@ -13,6 +13,7 @@ from shared.errors import ServiceUnavailable
 from shared.storage.folder.fsync import make_folder
 from shared.storage.folder.holders import ProcessMarker
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
+from shared.storage.folder.queries import INDEXES
 
 BUSY_MS = 30_000
 """Milliseconds that a writer waits for other writers, in any process."""
@@ -20,7 +21,7 @@ BUSY_MS = 30_000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     kind TEXT NOT NULL, key TEXT NOT NULL, etag INTEGER NOT NULL, properties TEXT NOT NULL, PRIMARY KEY (kind, key)
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body TEXT NOT NULL, inserted REAL NOT NULL,
     visible REAL NOT NULL, expires REAL, dequeued INTEGER NOT NULL DEFAULT 0, receipt TEXT NOT NULL DEFAULT ''
@@ -29,6 +30,9 @@ CREATE INDEX IF NOT EXISTS messages_by_time ON messages (queue, visible);
 CREATE TABLE IF NOT EXISTS leases (
     name TEXT PRIMARY KEY, token TEXT NOT NULL, seconds INTEGER NOT NULL, expires REAL NOT NULL
 ) WITHOUT ROWID;
+"""
+"""The tables. The records have row ids: WITHOUT ROWID, a row of over 1,002 bytes, as most receipts have, would occupy a
+page of its own, and cost three times the bytes and the time.
 """
 
 _creating = threading.Lock()
@@ -66,7 +70,7 @@ class Database:
         try:
             self._set_wal()
             with self.writing() as connection:
-                for statement in SCHEMA.split(";"):
+                for statement in (*SCHEMA.split(";"), *(index.sql for index in INDEXES)):
                     connection.execute(statement)
         except BaseException:
             self.close()

@@ -1,0 +1,222 @@
+"""The indexes of the records, and the SQL of the queries that use them.
+
+The properties of a record are JSON in one column. An index on an expression, such as a receipt's sender, needs the same
+expression in a query: so the names of properties are part of the SQL text. Each index has the receipts alone, and each
+query names the index that it uses: without statistics, SQLite would read all receipts by their primary key instead.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from shared.storage.base import Filter, Table, prefix_upper_bound, storable_text
+
+Parameter = str | int
+
+_NAME = re.compile(r"[a-z][a-z_]*", re.ASCII)
+
+
+def _text(name: str) -> str:
+    """Return the SQL expression of a text property. A name that is not checked here never becomes SQL."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not the name of a property: {name!r}")
+    return f"json_extract(properties, '$.{name}')"
+
+
+def _time(name: str) -> str:
+    """Return the SQL expression of a time property: text in UTC, which sorts like the times."""
+    return _text(name).replace("')", ".t')")
+
+
+def _is_true(name: str) -> str:
+    # SQLite extracts JSON booleans as numbers; their JSON types are `true` and `false`.
+    return f"{_text(name).replace('json_extract', 'json_type')} = 'true'"
+
+
+_OUTCOME: Final = f"coalesce(nullif({_text('state')}, 'routed'), {_text('outcome')})"
+"""The state of a receipt that is not routed, and the outcome of one that is: each has its part of the index."""
+
+_STORED_AT: Final = _time("stored_at")
+_KEY: Final = "key"
+_ROW: Final = "rowid"
+_NOTHING: Final = "''"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of the records of one table.
+
+    Attributes:
+        table: the table.
+        name: its name in the database.
+        columns: the SQL expressions that it has, in their order.
+        condition: an SQL condition, beside the table, that its records and its queries meet; empty: none.
+    """
+
+    table: Table
+    name: str
+    columns: tuple[str, ...]
+    condition: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The statement that creates it."""
+        return (
+            f"CREATE INDEX IF NOT EXISTS {self.name} ON records ({', '.join(self.columns)}) "
+            f"WHERE {' AND '.join(self.terms)}"
+        )
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The conditions of the records that it has. Only a query with the same conditions can use it."""
+        return (f"kind = '{self.table.value}'", *([self.condition] if self.condition else []))
+
+
+BY_MESSAGE: Final = Index(Table.RECEIPTS, "receipts_by_message", (_text("message"),))
+BY_MESSAGE_ID: Final = Index(Table.RECEIPTS, "receipts_by_message_id", (_text("message_id"),))
+BY_SENDER: Final = Index(Table.RECEIPTS, "receipts_by_sender", (_text("sender"),))
+BY_SEVERAL_SENDERS: Final = Index(
+    Table.RECEIPTS, "receipts_by_several_senders", (_STORED_AT,), condition=_is_true("several_senders")
+)
+BY_OUTCOME: Final = Index(
+    Table.RECEIPTS,
+    "receipts_by_outcome",
+    # The last three are for counting: the receipts themselves are not read.
+    (_OUTCOME, _STORED_AT, _text("mailbox"), _text("state"), _text("outcome")),
+)
+BY_STORED_AT: Final = Index(Table.RECEIPTS, "receipts_by_stored_at", (_STORED_AT,))
+BY_ROUTED_AT: Final = Index(Table.RECEIPTS, "receipts_by_routed_at", (_time("routed_at"),))
+
+INDEXES: Final = (BY_MESSAGE, BY_MESSAGE_ID, BY_SENDER, BY_SEVERAL_SENDERS, BY_OUTCOME, BY_STORED_AT, BY_ROUTED_AT)
+"""The indexes, the most selective first, except that those by time come last."""
+
+COUNTED: Final = frozenset({"mailbox", "state", "outcome"})
+"""The properties by which receipts are counted from an index."""
+
+INDEXED: Final = frozenset({(Table.RECEIPTS, name) for name in ("message", "message_id", "sender", "stored_at")})
+"""Tables and properties by which records are looked up: no other record is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query for a page of records.
+
+    Attributes:
+        sql: the statement; its columns are key, etag, properties, and the two that the rows are ordered by.
+        parameters: its parameters: those of the filter, the last row of the page before, and the size of the page.
+    """
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+
+
+def index_for(table: Table, where: Filter, *, newest_first: bool = False) -> Index | None:
+    """Return the index for a query; None: the primary key."""
+    if table is not Table.RECEIPTS or where.key_prefix:
+        return None
+    texts = {name for name, value in where.equal.items() if isinstance(value, str)}
+    for name, index in (("message", BY_MESSAGE), ("message_id", BY_MESSAGE_ID), ("sender", BY_SENDER)):
+        if name in texts or (name == "message" and name in where.prefixes):
+            return index
+    if where.equal.get("several_senders") is True:
+        return BY_SEVERAL_SENDERS
+    if _outcome(where) is not None:
+        return BY_OUTCOME
+    if newest_first:
+        return BY_STORED_AT
+    if where.since is None and where.until is None:
+        return None
+    return {"stored_at": BY_STORED_AT, "routed_at": BY_ROUTED_AT}.get(where.time_property)
+
+
+def page_query(
+    table: Table, where: Filter, last: tuple[Parameter, Parameter] | None, size: int, *, newest_first: bool = False
+) -> Query:
+    """Return the query for a page of the records of a table that match.
+
+    Args:
+        table: the table.
+        where: the condition.
+        last: the values that the last row of the page before is ordered by; None: the first page.
+        size: the number of records on the page.
+        newest_first: order by `stored_at`, the latest first, and leave out records that have none. Otherwise the order
+            is any that stays the same from page to page.
+    """
+    index = index_for(table, where, newest_first=newest_first)
+    terms, parameters = _conditions(table, where, index)
+    if newest_first:
+        first, second, direction, comparison = _STORED_AT, _KEY, "DESC", "<"
+        terms.append(f"{_STORED_AT} IS NOT NULL")
+    elif index is None:
+        first, second, direction, comparison = _KEY, _NOTHING, "ASC", ">"
+    else:
+        first, second, direction, comparison = index.columns[1 if index is BY_OUTCOME else 0], _ROW, "ASC", ">"
+    if last is not None:
+        # As two conditions, since the index answers the first one.
+        terms.append(f"{first} {comparison}= ? AND ({first} {comparison} ? OR {second} {comparison} ?)")
+        parameters += [last[0], *last]
+    hint = f" INDEXED BY {index.name}" if index is not None else ""
+    return Query(
+        f"SELECT key, etag, properties, {first}, {second} FROM records{hint} WHERE {' AND '.join(terms)} "  # noqa: S608  names only
+        f"ORDER BY {first} {direction}, {second} {direction} LIMIT ?",
+        (*parameters, size),
+    )
+
+
+def count_query(table: Table, by: Sequence[str], where: Filter) -> Query:
+    """Return the query for the number of matching records by the texts of some properties; a missing one is empty."""
+    index = BY_OUTCOME if table is Table.RECEIPTS and COUNTED.issuperset(by) else index_for(table, where)
+    terms, parameters = _conditions(table, where, index)
+    hint = f" INDEXED BY {index.name}" if index is not None else ""
+    columns = ", ".join(map(_text, by))
+    return Query(
+        f"SELECT count(*), {columns} FROM records{hint} WHERE {' AND '.join(terms)} GROUP BY {columns}",  # noqa: S608  names only
+        tuple(parameters),
+    )
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as records hold it: in UTC, so that the texts sort like the times."""
+    return time.astimezone(UTC).isoformat()
+
+
+def _outcome(where: Filter) -> str | None:
+    """Return the value of the index by outcome that a condition needs; None: it does not name one."""
+    state, outcome = where.equal.get("state"), where.equal.get("outcome")
+    value = outcome if state == "routed" else state
+    return value if isinstance(value, str) else None
+
+
+def _conditions(table: Table, where: Filter, index: Index | None) -> tuple[list[str], list[Parameter]]:
+    """Return SQL conditions and their parameters."""
+    # The table is part of the text: SQLite proves from it that the index has all records of the query.
+    terms = list(index.terms) if index is not None else [f"kind = '{table.value}'"]
+    parameters: list[Parameter] = []
+
+    def add(term: str, *values: Parameter) -> None:
+        terms.append(term)
+        parameters.extend(values)
+
+    outcome = _outcome(where)
+    if index is BY_OUTCOME and outcome is not None:
+        add(f"{_OUTCOME} = ?", outcome)
+    if where.key_prefix:
+        add("key >= ? AND key < ?", where.key_prefix, prefix_upper_bound(where.key_prefix))
+    for name, value in where.equal.items():
+        if isinstance(value, str):
+            add(f"{_text(name)} = ?", storable_text(value))
+        elif value:
+            add(_is_true(name))
+        else:
+            add(f"{_text(name).replace('json_extract', 'json_type')} = ?", json.dumps(value))
+    for name, prefix in where.prefixes.items():
+        add(f"{_text(name)} >= ? AND {_text(name)} < ?", prefix, prefix_upper_bound(prefix))
+    for limit, comparison in ((where.since, ">="), (where.until, "<")):
+        if limit is not None:
+            add(f"{_time(where.time_property)} {comparison} ?", format_time(limit))
+    return terms, parameters
