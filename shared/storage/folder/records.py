@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -128,7 +129,10 @@ class FolderRecords:
         query = count_query(table, by, where)
         with self._database.reading() as connection:
             rows = connection.execute(query.sql, query.parameters).fetchall()
-        return {tuple(value or "" for value in values): count for count, *values in rows}
+        counts: Counter[tuple[str, ...]] = Counter()
+        for count, *values in rows:
+            counts[tuple(value or "" for value in values)] += count
+        return counts
 
     def is_indexed(self, table: Table, name: str) -> bool:
         """Return whether records are looked up by a property, and no others are read."""
