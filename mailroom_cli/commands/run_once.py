@@ -123,7 +123,8 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     """
     began, start = utc_now(), monotonic()
     await asyncio.to_thread(app.release_dead)
-    unrouted = {record.key for record in await asyncio.to_thread(_outbox, app) if not record.values.get("replay")}
+    outbox = await asyncio.to_thread(_outbox, app)
+    unrouted = {str(record.values["arrival"]) for record in outbox if not record.values.get("replay")}
     failures = [name_mailbox(name, "; ".join(errors)) for name, errors in app.settings.mailbox_errors.items()]
     route_errors = await asyncio.to_thread(_route_errors, app)
     failures += [f"routes: {error}" for error in route_errors]

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from shared.documents.blob_paths import skipped_path
 from shared.documents.schema import OversizedDocument, ReportedFields, UnreadableDocument
-from shared.documents.writer import JSON, to_bytes, to_document
+from shared.documents.serialization import to_bytes
+from shared.documents.writer import JSON, to_document
 from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.receipts import Receipt, State
 from shared.storage.base import Table

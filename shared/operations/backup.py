@@ -8,15 +8,15 @@ An export reads a store that is in use, so its order matters:
 - Watermarks come before receipts. A watermark that is too old costs a listing; one that is too new would skip mail.
 - Receipts come before claims. A claim too many is finished or taken over by its owner; a claim too few would give a
   copy of a routed message a second result.
-- The outbox is not exported. An import creates an entry for each receipt that is not routed yet. Routing such a message
-  a second time changes nothing: its claims and results are its own.
+- The outbox is not exported. An import creates the entry of each receipt that says `stored`, in one transaction with
+  the receipt. Routing such a message a second time changes nothing: its claims and results are its own.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -26,7 +26,7 @@ from typing import Any, Final
 from shared.clock import Now, utc_now
 from shared.errors import ConfigurationError
 from shared.receipts import Receipt, State
-from shared.storage.base import Record, Records, Table, Value, Values
+from shared.storage.base import Change, Create, Record, Records, Table, Value, Values, pack_transactions
 
 EXPORTED: Final = (Table.MAILBOXES, Table.SUBSCRIPTIONS, Table.CONVERSATIONS, Table.RECEIPTS, Table.CLAIMS)
 """The exported tables, in the order in which they are read."""
@@ -118,25 +118,34 @@ def import_records(records: Records, file: Path, progress: Progress = lambda _do
             rows = {record.key: record.values for of_table, record in batch if of_table is table}
             if not rows:
                 continue
-            known = records.create_many(table, rows)
-            created += len(rows) - len(known)
-            existing += len(known)
-            if table is Table.RECEIPTS:
-                to_be_routed += _queue_unrouted(records, list(rows))
+            stored = [key for key in rows if table is Table.RECEIPTS and rows[key]["state"] == State.STORED]
+            new = _create_stored(records, {key: rows.pop(key) for key in stored})
+            known = records.create_many(table, rows) if rows else set()
+            created += new + len(rows) - len(known)
+            existing += len(stored) - new + len(known)
+            to_be_routed += new
         done += len(batch)
         progress(done)
     return ImportResult(created, existing, to_be_routed)
 
 
-def _queue_unrouted(records: Records, arrivals: Sequence[str]) -> int:
-    """Create the outbox entries of the arrivals that are stored and not routed. Return how many were missing."""
-    receipts = map(Receipt.from_record, records.get_many(Table.RECEIPTS, arrivals).values())
-    entries: dict[str, Values] = {
-        receipt.arrival: {"mailbox": receipt.mailbox, "stored_at": receipt.stored_at}
-        for receipt in receipts
-        if receipt.state is State.STORED
-    }
-    return len(entries) - len(records.create_many(Table.OUTBOX, entries)) if entries else 0
+def _create_stored(records: Records, receipts: Mapping[str, Values]) -> int:
+    """Create receipts of arrivals that are not routed, each with its outbox entry. Return how many did not exist."""
+    created = 0
+    for groups in pack_transactions(_with_entry(*receipt) for receipt in receipts.items()):
+        changes = [change for group in groups for change in group]
+        keys = [change.key for change in changes if change.table is Table.RECEIPTS]
+        if records.commit(changes):
+            created += len(keys)
+        else:
+            created += sum(records.commit(_with_entry(key, receipts[key])) for key in keys)
+    return created
+
+
+def _with_entry(key: str, values: Values) -> list[Change]:
+    """Return the changes that create a receipt and the outbox entry that it names."""
+    receipt = Receipt.from_record(Record(key, dict(values), ""))
+    return [Create(Table.RECEIPTS, key, values), Create(Table.OUTBOX, receipt.outbox, receipt.to_outbox_values())]
 
 
 def _read(file: Path) -> Iterator[tuple[Table, Record]]:

@@ -192,7 +192,7 @@ class Eraser:
         grouped: defaultdict[str, dict[str, Receipt]] = defaultdict(dict)
         for receipt in receipts:
             grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
-        outbox = {str(record.values.get("arrival", record.key)) for record in self.storage.records.scan(Table.OUTBOX)}
+        outbox = {str(record.values["arrival"]) for record in self.storage.records.scan(Table.OUTBOX)}
         unrouted: set[str] = set()
         for record in scan_by_values(self.storage.records, Table.RECEIPTS, "message", grouped):
             sibling = Receipt.from_record(record)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.clock import Now
-from shared.dispatch.outbox import publish_replays
+from shared.dispatch.outbox import Replay, publish_replays
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
 from shared.operations.search import MIN_ID_DIGITS, find_by_id, outcome_of
-from shared.queue_messages import ReplayRequest, RouteRequest
 from shared.receipts import ROUTABLE_STATES, Receipt
 from shared.storage.base import Storage, Table
 
@@ -175,11 +174,8 @@ class ReplayRequests:
             records: one record of each arrival.
             reissue: the id of this request if new results are to replace the named ones; empty: results are kept.
         """
-        requests = [
-            (RouteRequest(record.arrival, replay=ReplayRequest(record.path, reissue)), record.mailbox)
-            for record in records
-        ]
-        publish_replays(self.storage, requests, self.now())
+        replays = [Replay(record.arrival, record.mailbox, record.path, reissue) for record in records]
+        publish_replays(self.storage, replays, self.now())
 
 
 def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:

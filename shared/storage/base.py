@@ -7,6 +7,7 @@ with the method. All methods may be called from several threads at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
@@ -21,7 +22,7 @@ Values = Mapping[str, Value]
 
 
 class Table(StrEnum):
-    """The kinds of record. Each has a table of its own."""
+    """The kinds of record. Each has a table of its own in an account, except those in `SHARED_TABLES`."""
 
     RECEIPTS = "receipts"
     CLAIMS = "claims"
@@ -81,16 +82,76 @@ class Filter:
 MATCH_ALL: Final = Filter()
 
 
-PARTITION_DIGITS: Final[Mapping[Table, int]] = {Table.CLAIMS: 64}
-"""The first digits of a key, by table, that name its partition; two in other tables."""
+PARTITION_DIGITS: Final[Mapping[Table, int]] = {
+    Table.RECEIPTS: 1,
+    Table.OUTBOX: 1,
+    Table.CLAIMS: 0,
+    Table.CONVERSATIONS: 0,
+}
+"""The first digits of a key, by table, that name its partition; two in other tables.
+
+The arrivals of one folder are in one partition. All claims are in one partition, and all conversations: a transaction
+takes the claims of a whole batch of messages.
+"""
+
+SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS}
+"""Tables whose records are in the partitions of another table, so that a transaction can change both."""
 
 MAX_TRANSACTION: Final = 100
 """Records in a transaction of Azure Table Storage."""
 
+MAX_TRANSACTION_BYTES: Final = 3 * 1024 * 1024
+"""Bytes of JSON in a transaction of several groups of changes. The service's limit, with all headers, is 4 MiB."""
+
 
 def partition_of(table: Table, key: str) -> str:
-    """Return the partition of a record. Only records of one partition can be created in one transaction."""
+    """Return the partition of a record. A transaction changes records of one partition."""
     return key[: PARTITION_DIGITS.get(table, 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The creation of a record that must not exist."""
+
+    table: Table
+    key: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Set the given properties of a record and keep the others.
+
+    Without `etag`, the record is created if it does not exist. With it, the record must have this etag.
+    """
+
+    table: Table
+    key: str
+    values: Values
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Replace all properties of a record that must have an etag."""
+
+    table: Table
+    key: str
+    values: Values
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The deletion of a record that must exist and, if `etag` is given, must have it."""
+
+    table: Table
+    key: str
+    etag: str | None = None
+
+
+Change = Create | Merge | Replace | Delete
+"""A change of one record, as a part of a transaction."""
 
 
 class BodyEncoding(StrEnum):
@@ -232,12 +293,15 @@ class Records(Protocol):
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already. Not atomic as a whole."""
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
-        """Create all records in one transaction, or none if one of them exists. Return whether they were created.
+    def commit(self, changes: Sequence[Change]) -> bool:
+        """Make all changes in one transaction, or none. Return whether they were made.
+
+        False means that a record is not as its change requires: a record to create exists, or another record does not
+        exist or has another etag. After a lost reply it may also mean that this very transaction was made.
 
         Args:
-            table: the table.
-            rows: the properties by key: 1 to `MAX_TRANSACTION` records of one partition (`partition_of`).
+            changes: 1 to `MAX_TRANSACTION` changes of different records in one partition (`partition_of`), of one table
+                or of tables that share their partitions (`SHARED_TABLES`).
         """
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
@@ -345,10 +409,72 @@ def checked_path(path: str) -> str:
     return path
 
 
-def check_transaction(table: Table, rows: Collection[str]) -> None:
-    """Raise `ValueError` unless records with these keys can be created in one transaction."""
-    if not 1 <= len(rows) <= MAX_TRANSACTION or len({partition_of(table, key) for key in rows}) > 1:
-        raise ValueError(f"a transaction has 1 to {MAX_TRANSACTION} records of one partition")
+def check_transaction(changes: Collection[Change]) -> None:
+    """Raise `ValueError` unless these changes can be made in one transaction."""
+    records = {(change.table, change.key) for change in changes}
+    partitions = {(SHARED_TABLES.get(table, table), partition_of(table, key)) for table, key in records}
+    if not 1 <= len(changes) <= MAX_TRANSACTION or len(partitions) > 1 or len(records) < len(changes):
+        raise ValueError(f"a transaction changes 1 to {MAX_TRANSACTION} different records of one partition")
+
+
+def pack_transactions(groups: Iterable[Sequence[Change]]) -> Iterator[list[Sequence[Change]]]:
+    """Yield groups of changes that one transaction can make together, in the order of the groups in each partition.
+
+    A list has groups of one partition, at most `MAX_TRANSACTION` changes and `MAX_TRANSACTION_BYTES`. A group that
+    exceeds a limit is in a list of its own.
+
+    Args:
+        groups: changes of one partition that have to be in one transaction, at least one in each group.
+    """
+    lists: dict[tuple[Table, str], _Transaction] = {}
+    for group in groups:
+        table, key = group[0].table, group[0].key
+        partition = (SHARED_TABLES.get(table, table), partition_of(table, key))
+        transaction = lists.setdefault(partition, _Transaction())
+        if not transaction.add(group):
+            yield transaction.groups
+            lists[partition] = _Transaction()
+            lists[partition].add(group)
+    for transaction in lists.values():
+        yield transaction.groups
+
+
+class _Transaction:
+    """Groups of changes that one transaction can make."""
+
+    def __init__(self) -> None:
+        self.groups: list[Sequence[Change]] = []
+        self._records: set[tuple[Table, str]] = set()
+        self._bytes = 0
+
+    def add(self, group: Sequence[Change]) -> bool:
+        """Add a group, and return whether it was added. The first group always is."""
+        size = sum(map(_json_bytes, group))
+        records = {(change.table, change.key) for change in group}
+        if self.groups and (
+            len(self._records) + len(group) > MAX_TRANSACTION
+            or self._bytes + size > MAX_TRANSACTION_BYTES
+            or self._records & records
+        ):
+            return False
+        self.groups.append(group)
+        self._records |= records
+        self._bytes += size
+        return True
+
+
+_PROPERTY_BYTES: Final = 80
+"""Bytes of a property's JSON without its name and text: quotation marks, its type, and a value that is not a text."""
+
+
+def _json_bytes(change: Change) -> int:
+    """Return about the number of bytes of a change's values as JSON in ASCII."""
+    if isinstance(change, Delete):
+        return 0
+    return sum(
+        len(name) + _PROPERTY_BYTES + (len(json.dumps(value)) if isinstance(value, str) else 0)
+        for name, value in change.values.items()
+    )
 
 
 def storable_text(text: str) -> str:

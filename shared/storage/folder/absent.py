@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import MATCH_ALL, BlobVersion, Filter, QueueItem, Record, Table, Values
+from shared.storage.base import MATCH_ALL, BlobVersion, Change, Filter, QueueItem, Record, Table, Values
 
 
 class _AbsentStore:
@@ -88,9 +88,9 @@ class AbsentRecords(_AbsentStore):
         del table, rows
         self._refuse()
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+    def commit(self, changes: Sequence[Change]) -> bool:
         """Raise `ServiceUnavailable`."""
-        del table, rows
+        del changes
         self._refuse()
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:

@@ -13,10 +13,13 @@ from typing import Any
 from shared.errors import WriteConflict
 from shared.storage.base import (
     MATCH_ALL,
+    Change,
+    Create,
     Filter,
+    Merge,
     Record,
+    Replace,
     Table,
-    Value,
     Values,
     check_transaction,
     storable_text,
@@ -74,30 +77,26 @@ class FolderRecords:
                     existing.add(key)
         return existing
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
-        """Create all of the records in one transaction, or none if one of them exists."""
-        check_transaction(table, rows)
-        marks = ",".join("?" * len(rows))
-        query = f"SELECT 1 FROM records WHERE kind = ? AND key IN ({marks}) LIMIT 1"  # noqa: S608  only question marks are inserted
-        with self._database.writing() as connection:
-            if connection.execute(query, (table.value, *rows)).fetchone() is not None:
-                return False
-            connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?)",
-                [(table.value, key, _etag(), _to_json(values)) for key, values in rows.items()],
-            )
+    def commit(self, changes: Sequence[Change]) -> bool:
+        """Make all changes in one transaction, or none if a record is not as its change requires."""
+        check_transaction(changes)
+        try:
+            with self._database.writing() as connection:
+                for change in changes:
+                    _apply(connection, change)
+        except _ConditionNotMet:
+            return False
         return True
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
-        with self._database.writing() as connection:
-            _merge(connection, table, key, values, etag)
+        self._change(Merge(table, key, values, etag))
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
         with self._database.writing() as connection:
             for key, values in rows.items():
-                _merge(connection, table, key, values, None)
+                _apply(connection, Merge(table, key, values))
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
@@ -108,13 +107,11 @@ class FolderRecords:
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record."""
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-                (_etag(), _to_json(values), table.value, key, etag),
-            )
-            if not cursor.rowcount:
-                raise WriteConflict(f"a record of {table} was changed by another process")
+        self._change(Replace(table, key, values, etag))
+
+    def _change(self, change: Merge | Replace) -> None:
+        if not self.commit([change]):
+            raise WriteConflict(f"a record of {change.table} was changed by another process")
 
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match."""
@@ -153,19 +150,54 @@ class FolderRecords:
             size = min(2 * size, LARGEST_PAGE)
 
 
-def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
+class _ConditionNotMet(Exception):
+    """A record is not as a change requires. This ends a transaction, and never leaves this module."""
+
+
+def _apply(connection: sqlite3.Connection, change: Change) -> None:
+    """Make a change as a part of a transaction.
+
+    Raises:
+        _ConditionNotMet: the record is not as the change requires.
+    """
+    table, key = change.table.value, change.key
+    if isinstance(change, Create):
+        row = (table, key, _etag(), _to_json(change.values))
+        cursor = connection.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row)
+    elif isinstance(change, Merge):
+        merged = _merge(connection, change)
+        # Not OR REPLACE, which would give the record another row, and so each of its index entries.
+        cursor = connection.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
+            (table, key, _etag(), _to_json(merged)),
+        )
+    elif isinstance(change, Replace):
+        cursor = connection.execute(
+            "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
+            (_etag(), _to_json(change.values), table, key, change.etag),
+        )
+    else:
+        cursor = connection.execute(
+            "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)",
+            (table, key, change.etag, change.etag),
+        )
+    if not cursor.rowcount:
+        raise _ConditionNotMet
+
+
+def _merge(connection: sqlite3.Connection, change: Merge) -> Values:
+    """Return the properties that a record has after a change.
+
+    Raises:
+        _ConditionNotMet: the record does not have the etag that the change requires.
+    """
     row = connection.execute(
-        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
+        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (change.table.value, change.key)
     ).fetchone()
-    if etag is not None and (row is None or str(row[1]) != etag):
-        raise WriteConflict(f"a record of {table} was changed by another process")
-    properties: dict[str, Value] = {} if row is None else _to_record(row).values
-    # Not OR REPLACE, which would give the record another row, and so each of its index entries.
-    connection.execute(
-        "INSERT INTO records VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
-        (table.value, key, _etag(), _to_json({**properties, **values})),
-    )
+    if change.etag is not None and (row is None or str(row[1]) != change.etag):
+        raise _ConditionNotMet
+    return change.values if row is None else {**_to_record(row).values, **change.values}
 
 
 def _etag() -> int:
