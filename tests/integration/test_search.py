@@ -176,7 +176,7 @@ def test_an_ambiguous_prefix_lists_ten_candidates(world: ReplayFixture) -> None:
 def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
     storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
+    monkeypatch.setattr("shared.dispatch.attempt.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
     world = ReplayFixture(storage)
     many = [f"{number}@list.example" for number in range(5)]
