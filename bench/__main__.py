@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import billing, drains, operations, parsing, readers, single, webhook
+from bench import billing, drains, growth, operations, parsing, readers, single, webhook
 from bench.report import progress
 from bench.running import Bench, machine
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "billing": billing.billing,
     "memory": single.memory,
     "startup": single.startup,
+    "growth": growth.growth,
     "webhook": webhook.webhook,
     "parser": parsing.parsing,
     "readers": readers.readers,

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shared.documents.blob_paths import RecordKind, raw_path, record_path, result_path
-from shared.documents.writer import to_bytes, to_document
-from shared.keys import arrival_key, claim_key, digest
+from shared.documents.serialization import to_bytes
+from shared.documents.writer import to_document
+from shared.keys import BATCH, arrival_key, claim_key, digest, outbox_key
 from shared.receipts import Receipt, State, search_columns
 from shared.storage.base import Records, Table, Values
 from tests.servers.mail import plain_mail
@@ -68,8 +69,9 @@ class GrownStore:
         """Return an arrival's receipt before it is routed."""
         has_blobs = self.outcome(number) == "unhandled"
         message = hashlib.sha256(self.mail(number) if has_blobs else f"message {number}".encode()).hexdigest()
+        arrival = arrival_key(self.mailbox(number), "INBOX", f"1.{number}")
         return Receipt(
-            arrival=arrival_key(self.mailbox(number), "INBOX", f"1.{number}"),
+            arrival=arrival,
             mailbox=self.mailbox(number),
             protocol="imap",
             folder="INBOX",
@@ -79,6 +81,7 @@ class GrownStore:
             reported_size=2_000,
             received=self.stored_at(number),
             stored_at=self.stored_at(number),
+            outbox=outbox_key(digest("batch", str(number // 16))[:BATCH], arrival),
             state=State.ROUTED,
             removed=True,
         )
