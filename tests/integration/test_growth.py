@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench.growth import commands, fill, run
-from shared.storage.folder.blobs import HIDDEN
 from shared.storage.folder.in_use import DATABASE
 from tests.end_to_end.command import ROOT
 from tests.grown_store import GrownStore, grown_store

@@ -124,6 +124,8 @@ def to_queries(table: Table, where: Filter) -> list[tuple[str, dict[str, Any]]]:
         partitions = []
         conditions = [*_starts_with("PartitionKey", where.key_prefix), *conditions]
     rows = [*_row_range(table, where.key_prefix)]
+    if where.key_from:
+        rows.append(("RowKey", "ge", row_key(table, where.key_from)))
     if not partitions:
         return [_to_odata([*rows, *conditions])]
     return [_to_odata([("PartitionKey", "eq", partition), *rows, *conditions]) for partition in partitions]

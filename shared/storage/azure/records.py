@@ -110,9 +110,9 @@ class AzureRecords:
         """Delete records."""
         self._run_each(table, _delete, list(keys))
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Yield the records of a table that match."""
-        return self._scan(table, where)
+        return self._scan(table, where, page_size=page_size)
 
     def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records that match and have the property `stored_at`. A table has no order by it: all are read."""
@@ -130,15 +130,20 @@ class AzureRecords:
         del table, name
         return False
 
-    def _scan(self, table: Table, where: Filter, properties: Sequence[str] = ()) -> Iterator[Record]:
+    def _scan(
+        self, table: Table, where: Filter, *, properties: Sequence[str] = (), page_size: int | None = None
+    ) -> Iterator[Record]:
         """Yield the records that match, with the named properties; empty: all."""
         equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
         queries = to_queries(table, where)
+        options: dict[str, Any] = {"select": ["PartitionKey", "RowKey", *properties] if properties else None}
+        if page_size is not None:
+            options["results_per_page"] = page_size
         with self._resources[table].used():
             pages = (
-                self._read_pages(table, queries[0], properties)
+                self._read_pages(table, queries[0], options)
                 if len(queries) == 1
-                else self._read_all_pages(table, queries, properties)
+                else self._read_all_pages(table, queries, options)
             )
             for page in pages:
                 for record in page:
@@ -147,24 +152,21 @@ class AzureRecords:
                         yield record
 
     def _read_pages(
-        self, table: Table, query: tuple[str, dict[str, Any]], properties: Sequence[str]
+        self, table: Table, query: tuple[str, dict[str, Any]], options: dict[str, Any]
     ) -> Iterator[list[Record]]:
         where, parameters = query
         client = self._tables[table]
-        select = ["PartitionKey", "RowKey", *properties] if properties else None
         entities = (
-            client.query_entities(where, parameters=parameters, select=select)
-            if where
-            else client.list_entities(select=select)
+            client.query_entities(where, parameters=parameters, **options) if where else client.list_entities(**options)
         )
         for page in entities.by_page():
             yield [to_record(table, entity) for entity in page]
 
     def _read_all_pages(
-        self, table: Table, queries: Sequence[tuple[str, dict[str, Any]]], properties: Sequence[str]
+        self, table: Table, queries: Sequence[tuple[str, dict[str, Any]]], options: dict[str, Any]
     ) -> Iterator[list[Record]]:
         """Yield the pages of several queries in any order, some of which are read in parallel."""
-        waiting = [self._read_pages(table, query, properties) for query in reversed(queries)]
+        waiting = [self._read_pages(table, query, options) for query in reversed(queries)]
         reading: dict[Future[list[Record] | None], Iterator[list[Record]]] = {}
         try:
             while waiting or reading:

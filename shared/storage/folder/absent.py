@@ -111,9 +111,9 @@ class AbsentRecords(_AbsentStore):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Return: there is nothing to delete."""
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Return an empty iterator."""
-        del table, where
+        del table, where, page_size
         return iter(())
 
     def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -215,8 +215,8 @@ def _conditions(table: Table, where: Filter, index: Index | None) -> tuple[list[
     outcome = _outcome(where)
     if index is BY_OUTCOME and outcome is not None:
         add(f"{_OUTCOME} = ?", outcome)
-    if where.key_prefix:
-        add("key >= ? AND key < ?", where.key_prefix, prefix_upper_bound(where.key_prefix))
+    for limit, comparison in _key_limits(where):
+        add(f"key {comparison} ?", limit)
     for name, value in where.equal.items():
         if isinstance(value, str):
             add(f"{_text(name)} = ?", storable_text(value))
@@ -226,7 +226,16 @@ def _conditions(table: Table, where: Filter, index: Index | None) -> tuple[list[
             add(f"{_text(name).replace('json_extract', 'json_type')} = ?", json.dumps(value))
     for name, prefix in where.prefixes.items():
         add(f"{_text(name)} >= ? AND {_text(name)} < ?", prefix, prefix_upper_bound(prefix))
-    for limit, comparison in ((where.since, ">="), (where.until, "<")):
-        if limit is not None:
-            add(f"{_time(where.time_property)} {comparison} ?", format_time(limit))
+    for time, comparison in ((where.since, ">="), (where.until, "<")):
+        if time is not None:
+            add(f"{_time(where.time_property)} {comparison} ?", format_time(time))
     return terms, parameters
+
+
+def _key_limits(where: Filter) -> Iterator[tuple[str, str]]:
+    """Yield the limits of the keys, each with the comparison."""
+    if where.key_prefix:
+        yield where.key_prefix, ">="
+        yield prefix_upper_bound(where.key_prefix), "<"
+    if where.key_from:
+        yield where.key_from, ">="

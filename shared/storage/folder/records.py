@@ -113,8 +113,9 @@ class FolderRecords:
         if not self.commit([change]):
             raise WriteConflict(f"a record of {change.table} was changed by another process")
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Yield the records of a table that match."""
+        del page_size  # A page needs no request: pages grow as the caller reads.
         return self._pages(table, where, newest_first=False)
 
     def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
