@@ -161,7 +161,7 @@ class _Entry:
 
     @classmethod
     def from_receipt(cls, receipt: Receipt, previous: str = WAITING) -> _Entry:
-        """Return the entry of an arrival's change to its current outcome. Of an erased one, nothing names the message."""
+        """Return the entry of a change to an arrival's current outcome. That of an erased one names no message."""
         outcome = outcome_of(receipt)
         message = "" if outcome == "erased" else receipt.message
         return cls(receipt.arrival, receipt.mailbox, receipt.stored_at, message, previous, outcome)
@@ -304,13 +304,23 @@ def delete_message(records: Records, receipt: Receipt, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptIndex:
-    """Reads the index.
+    """The index of the receipts in a storage.
 
     Attributes:
         records: where the index and the receipts are stored.
     """
 
     records: Records
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the storage has no index of its own. Otherwise this one is neither written nor read."""
+        return not self.records.is_indexed(Table.RECEIPTS, "stored_at")
+
+    def changes(self, before: Receipt | None, after: Receipt, now: datetime) -> list[Change]:
+        """Return `outcome_change` if the storage needs this index. Each transaction that changes a receipt adds it."""
+        changes = outcome_change(before, after, now)
+        return changes if changes and self.is_needed else []
 
     def count(self, day: date | None = None) -> Counter[tuple[str, str]]:
         """Return the number of arrivals by mailbox and outcome, those that wait to be routed included.
@@ -378,15 +388,18 @@ class ReceiptIndex:
                 and (until is None or receipt.stored_at < until)
             )
 
-    def with_message(self, prefix: str) -> list[Receipt]:
-        """Return the receipts of the arrivals whose message's id begins with `prefix`, in no particular order."""
+    def with_message(self, *prefixes: str) -> list[Receipt]:
+        """Return the receipts of the arrivals whose message's id begins with one of `prefixes`, in no particular order.
+
+        A prefix is a query in each partition.
+        """
         # In this order: an arrival goes from the outbox to an entry, and from there to a row.
         changed = self._waiting() + [entry for partition in self._partitions() for entry in partition.entries]
-        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for digit in _DIGITS]
+        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for prefix in prefixes for digit in _DIGITS]
         rows = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), where)
         arrivals = {record.key[0] + record.key[66:] for record in chain.from_iterable(rows)}
-        arrivals |= {entry.arrival for entry in changed if entry.message.startswith(prefix)}
-        return [receipt for receipt in self._read(sorted(arrivals)) if receipt.message.startswith(prefix)]
+        arrivals |= {entry.arrival for entry in changed if entry.message.startswith(prefixes)}
+        return [receipt for receipt in self._read(sorted(arrivals)) if receipt.message.startswith(prefixes)]
 
     def _partitions(self) -> list[_Partition]:
         return self._map(lambda digit: _Partition.read(self.records, digit), _DIGITS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import State
 from shared.storage.base import Filter, Record, Records, Table, Value
 
@@ -91,7 +92,7 @@ class Ledger:
 
 
 def read_ledger(records: Records, now: datetime) -> Ledger:
-    """Count all arrivals. Where the storage has an index, no receipt is read.
+    """Count all arrivals, from an index: no receipt is read.
 
     Args:
         records: where the receipts are stored.
@@ -101,12 +102,24 @@ def read_ledger(records: Records, now: datetime) -> Ledger:
         TransientError: storage is unavailable.
     """
     day = now.astimezone(UTC).date()
+    index = ReceiptIndex(records)
+    if index.is_needed:
+        return Ledger(day, _by_mailbox(index.count(day)), _by_mailbox(index.count()))
     midnight = datetime.combine(day, time(), UTC)
     return Ledger(
         day,
         today=_count_by_mailbox(records, Filter(since=midnight, until=midnight + timedelta(days=1))),
         in_all=_count_by_mailbox(records, Filter()),
     )
+
+
+def _by_mailbox(counts: Mapping[tuple[str, str], int]) -> dict[str, Counts]:
+    by_mailbox: defaultdict[str, Counts] = defaultdict(Counts)
+    for (mailbox, outcome), number in counts.items():
+        # An outcome of the index is that of routing, or a state; `waiting` is the name of the count.
+        name = "skipped" if outcome in (State.OVERSIZED, State.UNREADABLE) else outcome
+        setattr(by_mailbox[mailbox], name, getattr(by_mailbox[mailbox], name) + number)
+    return dict(by_mailbox)
 
 
 def _count_by_mailbox(records: Records, where: Filter) -> dict[str, Counts]:
