@@ -54,6 +54,7 @@ SLOW = (
     "tests/contract/test_storage_hints.py",
     "tests/end_to_end/",
     "tests/infra/compiled/",
+    "tests/integration/test_arrival_faults.py",
     "tests/integration/test_exporter.py",
     "tests/integration/test_faults",
     "tests/integration/test_unfinished_claims.py",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from shared.clock import utc_now
 from shared.errors import WriteConflict
@@ -77,10 +78,9 @@ def create_arrivals(
     """
     by_key = {arrival.receipt.arrival: arrival for arrival in arrivals}
     stored: dict[str, StoredArrival] = {}
-    for groups in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
-        changes = [change for group in groups for change in group]
-        if records.commit(changes):
-            keys = [change.key for change in changes if change.table is Table.RECEIPTS]
+    for creations in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
+        if records.commit([*chain.from_iterable(creations)]):
+            keys = [receipt.key for receipt, _ in creations]
             stored.update({key: StoredArrival(by_key[key].receipt) for key in keys})
     remaining = [key for key in by_key if key not in stored]
     existing = records.get_many(Table.RECEIPTS, remaining) if remaining else {}

@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,13 +137,11 @@ def import_records(records: Records, file: Path, progress: Progress = lambda _do
 def _create_receipts(records: Records, receipts: Mapping[str, Values]) -> int:
     """Create receipts, each with its outbox entry if it says `stored`. Return how many did not exist."""
     created = 0
-    for groups in pack_transactions(_creation(records, *receipt) for receipt in receipts.items()):
-        changes = [change for group in groups for change in group]
-        keys = [change.key for change in changes if change.table is Table.RECEIPTS]
-        if records.commit(changes):
-            created += len(keys)
+    for creations in pack_transactions(_creation(records, *receipt) for receipt in receipts.items()):
+        if records.commit([*chain.from_iterable(creations)]):
+            created += len(creations)
         else:
-            created += sum(records.commit(_creation(records, key, receipts[key])) for key in keys)
+            created += sum(records.commit(creation) for creation in creations)
     return created
 
 

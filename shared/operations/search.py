@@ -212,7 +212,7 @@ def display_id(receipt: Receipt) -> str:
 def shorten_ids(records: Records, ids: Collection[str]) -> dict[str, str]:
     """Return a short prefix of each id: the shortest that no other id in the store has, of `MIN_ID_DIGITS` at least.
 
-    On tables, it takes a query in each partition to look up an id. For more than `MAX_LOOKED_UP` ids, none is looked up,
+    On tables, the look-up of an id takes a query in each partition. For more than `MAX_LOOKED_UP` ids, there is none,
     and each prefix has `UNCHECKED_DIGITS`.
 
     Args:

@@ -11,7 +11,6 @@ import pytest
 from shared.operations.ledger import OUTCOMES, Counts, Ledger, read_ledger
 from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
-from shared.storage.base import Table
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter

@@ -15,7 +15,7 @@ from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError, MessageMissing
 from shared.mime.parser import Message, parse
 from shared.operations.replay_preview import ReplayPreview
-from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import Table
 from tests.end_to_end.command import identity
@@ -107,7 +107,8 @@ def test_a_result_that_a_consumer_deleted_is_not_written_again(world: ReplayFixt
     world.stores.blobs.delete_many([taken])
     [receipt] = world.receipts()
     app = world.app(BOTH)
-    assert app.router.route(RouteRequest(receipt.arrival, replay=ReplayRequest("failed/x"))) == "routed"
+    world.request_replay_of(receipt, "failed/x")
+    work_until_idle(app)
     assert world.only_path("routed/").startswith("routed/sales/")
     [receipt] = world.receipts()
     assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
@@ -175,11 +176,11 @@ def test_sweep_publishes_a_lost_replay_again_unchanged(world: ReplayFixture) -> 
     world.request_replay(BOTH, first, reissue=True)
     [lost] = world.take_route_requests()
     [receipt] = world.receipts()
-    world.app(BOTH).router.route(RouteRequest(receipt.arrival))
+    world.app(BOTH).router.route(RouteRequest(receipt.outbox))
     assert world.outbox_size() == 1, "what is done is not the replay"
     app = world.app(BOTH)
     assert app.router.sweep(timedelta(0)) == 1
-    assert world.take_route_requests() == [lost]
+    assert world.take_route_requests() == [replace(lost, retries=1)]
     assert app.router.sweep(timedelta(0)) == 1
     work_until_idle(app)
     assert len(world.paths("routed/billing/")) == 2
@@ -193,7 +194,7 @@ def test_a_first_attempt_that_a_replay_overtakes_leaves_no_unresolved_record(wor
     [first] = world.take_route_requests()
 
     def read(data: bytes) -> Message:
-        world.app(BOTH).router.route(replace(first, replay=ReplayRequest("unhandled/x")))
+        world.app(BOTH).router.route(world.request_replay_of(world.receipts()[0], "unhandled/x"))
         return parse(data)
 
     replace(app.router, parse=read).route(first)
@@ -298,7 +299,7 @@ def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, "unhandled/")
     [route_request] = world.take_route_requests()
-    world.stores.records.merge(Table.RECEIPTS, route_request.arrival, {"state": State.ERASED.value})
+    world.stores.records.merge(Table.RECEIPTS, world.receipts()[0].arrival, {"state": State.ERASED.value})
     assert world.request_replay(BOTH, "unhandled/").failures == [
         f"{world.only_path('unhandled/')}: its arrival has no receipt, or was erased"
     ]

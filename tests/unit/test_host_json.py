@@ -15,6 +15,8 @@ HOST = json.loads((ROOT / "host.json").read_text())
 QUEUES = HOST["extensions"]["queues"]
 AT_ONCE = QUEUES["batchSize"] + QUEUES["newBatchThreshold"]
 MIB = 1024 * 1024
+QUEUE_FUNCTIONS = 4
+SECONDS_A_MONTH = 43_800 * 60
 
 
 def test_the_bundle_is_the_one_of_the_v2_model() -> None:
@@ -41,12 +43,18 @@ def test_what_runs_at_once_fits_into_the_smallest_instance() -> None:
     assert AT_ONCE * (poll + routing) < 512 * MIB  # of 2048 MB, which the worker and its packages share
 
 
+def test_the_documented_price_of_checking_idle_queues() -> None:
+    minutes, seconds = QUEUES["maxPollingInterval"].split(":")[1:]
+    checks = QUEUE_FUNCTIONS * SECONDS_A_MONTH / (60 * int(minutes) + float(seconds))
+    price = f"**{checks / 1e6:.1f} million requests, {checks * 0.004 / 10_000:.2f} dollars a month**"
+    assert price in " ".join((ROOT / "docs/explanation/costs.md").read_text().split())
+
+
 def test_spooled_messages_fit_into_the_temporary_disk() -> None:
     assert SPOOL_BUDGET < 500 * MIB
 
 
 def test_every_function_finds_a_thread_with_the_documented_count() -> None:
-    queue_functions, timers = 4, 3
-    documented = 32
+    timers, documented = 3, 32
     assert f"so set it to {documented} on the function app" in (ROOT / "docs/reference/host.md").read_text()
-    assert queue_functions * AT_ONCE + timers <= documented
+    assert QUEUE_FUNCTIONS * AT_ONCE + timers <= documented

@@ -25,10 +25,10 @@ T = TypeVar("T")
 START = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
 """The virtual time at which a scenario begins."""
 
-PROJECT = HostConfig(
+MEASURED = HostConfig(
     batch_size=4, new_batch_threshold=2, max_dequeue_count=5, visibility_timeout=60, max_polling_interval=5
 )
-"""The settings of the project's host.json, with which the figures of the Functions host were measured."""
+"""The settings with which the figures of the Functions host were measured (docs/reference/host.md)."""
 
 Body = Callable[[str], Awaitable[InvocationResult]]
 
@@ -179,7 +179,7 @@ class VirtualHost:
         functions: Mapping[str, Body],
         *,
         mode: HostMode = AS_IN_AZURE,
-        config: HostConfig = PROJECT,
+        config: HostConfig = MEASURED,
         queues: dict[str, MemoryQueue] | None = None,
     ) -> None:
         time = asyncio.get_running_loop().time
