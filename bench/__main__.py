@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import billing, drains, latency, operations, parsing, readers, single, webhook
+from bench import billing, drains, growth, latency, operations, parsing, readers, single, webhook
 from bench.report import progress
 from bench.running import Bench, machine
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "billing": billing.billing,
     "memory": single.memory,
     "startup": single.startup,
+    "growth": growth.growth,
     "webhook": webhook.webhook,
     "latency": latency.latency,
     "parser": parsing.parsing,

@@ -59,7 +59,8 @@ class NotedCommits:
         self.stores = replace(stores, records=records)
 
     def _note(self, changes: Sequence[Change]) -> None:
-        self.transactions.append(changed_tables(changes))
+        # Only tables need the index.
+        self.transactions.append(changed_tables([change for change in changes if change.table is not Table.INDEX]))
 
     def _note_read(self, table: Table, *_: object, **__: object) -> None:
         self.reads.append(table.value)

@@ -133,13 +133,18 @@ def to_queries(table: Table, where: Filter) -> list[str]:
     """
     if where.key_prefix and len(where.key_prefix) >= PARTITION_DIGITS.get(table, 2):
         partitions: list[list[Comparison]] = [[("PartitionKey", "eq", partition_key(table, where.key_prefix))]]
-    elif table in SHARED_TABLES:
+    elif table in _SHARING and not where.key_prefix:
         partitions = [[("PartitionKey", "eq", digit)] for digit in _DIGITS]
     else:
         partitions = [[*_starts_with("PartitionKey", where.key_prefix)]]
     conditions = [*_row_range(table, where.key_prefix), *_conditions(where)]
+    if where.key_from:
+        conditions.append(("RowKey", "ge", row_key(table, where.key_from)))
     return [_to_odata([*partition, *conditions]) for partition in partitions]
 
+
+_SHARING: Final = {*SHARED_TABLES, *SHARED_TABLES.values()}
+"""Tables whose partitions have records of several tables: each partition is read, and of it only a range."""
 
 _DIGITS: Final = "0123456789abcdef"
 """The partitions of tables in `SHARED_TABLES`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
@@ -108,25 +109,54 @@ class AzureRecords:
         """Delete records."""
         self._run_each(table, _submit, [Delete(table, key) for key in keys])
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Yield the records of a table that match."""
+        return self._scan(table, where, page_size=page_size)
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records that match and have the property `stored_at`. A table has no order by it: all are read."""
+        records = [record for record in self._scan(table, where) if "stored_at" in record.values]
+        yield from sorted(records, key=lambda record: (record.values["stored_at"], record.key), reverse=True)
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Count the records that match by the texts of some properties. All are read, without other properties."""
+        # `_scan` compares further properties, and all pieces of their texts.
+        records = self._scan(table, where, properties=() if where.equal else by)
+        return Counter(tuple(str(record.values.get(name, "")) for name in by) for record in records)
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return False: a table has an index on its keys alone."""
+        del table, name
+        return False
+
+    def _scan(
+        self, table: Table, where: Filter, *, properties: Sequence[str] = (), page_size: int | None = None
+    ) -> Iterator[Record]:
+        """Yield the records that match, with the named properties; empty: all."""
         equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
         queries = to_queries(table, where)
+        select = ["PartitionKey", "RowKey", *properties] if properties else []
         with self._resources[table].used():
-            pages = self._read_pages(table, queries[0]) if len(queries) == 1 else self._read_all_pages(table, queries)
+            pages = (
+                self._read_pages(table, queries[0], select, page_size)
+                if len(queries) == 1
+                else self._read_all_pages(table, queries, select, page_size)
+            )
             for page in pages:
                 for record in page:
                     # The service compares only the first piece of a long text.
                     if all(record.values.get(name) == value for name, value in equal.items()):
                         yield record
 
-    def _read_pages(self, table: Table, query: str) -> Iterator[list[Record]]:
-        for page in read_pages(self._tables[table], query):
+    def _read_pages(self, table: Table, query: str, select: Sequence[str], size: int | None) -> Iterator[list[Record]]:
+        for page in read_pages(self._tables[table], query, select=select, size=size):
             yield [to_record(table, entity) for entity in page]
 
-    def _read_all_pages(self, table: Table, queries: Sequence[str]) -> Iterator[list[Record]]:
+    def _read_all_pages(
+        self, table: Table, queries: Sequence[str], select: Sequence[str], page_size: int | None
+    ) -> Iterator[list[Record]]:
         """Yield the pages of several queries in any order, some of which are read in parallel."""
-        waiting = [self._read_pages(table, query) for query in reversed(queries)]
+        waiting = [self._read_pages(table, query, select, page_size) for query in reversed(queries)]
         reading: dict[Future[list[Record] | None], Iterator[list[Record]]] = {}
         try:
             while waiting or reading:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from shared.errors import WriteConflict
 from shared.storage.base import (
@@ -21,13 +23,17 @@ from shared.storage.base import (
     Table,
     Values,
     check_transaction,
-    prefix_upper_bound,
     storable_text,
 )
 from shared.storage.folder.database import Database
+from shared.storage.folder.queries import INDEXED, count_query, format_time, page_query
 
 BATCH_SIZE = 500
-"""Keys or rows in a query. Older builds of SQLite accept 999 parameters."""
+"""Keys in a query. Older builds of SQLite accept 999 parameters."""
+
+FIRST_PAGE = 128
+LARGEST_PAGE = 2048
+"""Records in the first query of a scan, and in a later one at most: most readers stop early, or read everything."""
 
 
 class FolderRecords:
@@ -113,41 +119,42 @@ class FolderRecords:
         if not self.commit([change]):
             raise WriteConflict(f"a record of {change.table} was changed by another process")
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Yield the records of a table that match."""
-        terms, parameters = _to_sql(where)
-        query = " ".join(
-            ["SELECT key, etag, properties FROM records WHERE kind = ? AND key > ?", *terms, "ORDER BY key LIMIT ?"]
-        )
-        last_key = ""
+        del page_size  # A page needs no request: pages grow as the caller reads.
+        return self._pages(table, where, newest_first=False)
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match and have the property `stored_at`, the latest first."""
+        return self._pages(table, where, newest_first=True)
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Count the records that match by the texts of some properties."""
+        query = count_query(table, by, where)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.sql, query.parameters).fetchall()
+        counts: Counter[tuple[str, ...]] = Counter()
+        for count, *values in rows:
+            counts[tuple(value or "" for value in values)] += count
+        return counts
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return whether records are looked up by a property, and no others are read."""
+        return (table, name) in INDEXED
+
+    def _pages(self, table: Table, where: Filter, *, newest_first: bool) -> Iterator[Record]:
+        last: tuple[Any, Any] | None = None
+        size = FIRST_PAGE
         while True:
+            query = page_query(table, where, last, size, newest_first=newest_first)
             with self._database.reading() as connection:
-                rows = connection.execute(query, (table.value, last_key, *parameters, BATCH_SIZE)).fetchall()
-            if not rows:
-                return
+                rows = connection.execute(query.sql, query.parameters).fetchall()
             yield from map(_to_record, rows)
-            last_key = rows[-1][0]
-
-
-def _to_sql(where: Filter) -> tuple[list[str], list[str | bool]]:
-    """Return SQL conditions and their parameters. The names of properties are parameters, too."""
-    terms: list[str] = []
-    parameters: list[str | bool] = []
-    if where.key_prefix:
-        terms.append("AND key >= ? AND key < ?")
-        parameters += [where.key_prefix, prefix_upper_bound(where.key_prefix)]
-    for name, value in where.equal.items():
-        # SQLite extracts JSON booleans as numbers; their JSON types are `true` and `false`.
-        terms.append(f"AND {'json_extract' if isinstance(value, str) else 'json_type'}(properties, ?) = ?")
-        parameters += [f"$.{name}", storable_text(value) if isinstance(value, str) else json.dumps(value)]
-    for name, prefix in where.prefixes.items():
-        terms.append("AND json_extract(properties, ?) >= ? AND json_extract(properties, ?) < ?")
-        parameters += [f"$.{name}", prefix, f"$.{name}", prefix_upper_bound(prefix)]
-    for limit, comparison in ((where.since, ">="), (where.until, "<")):
-        if limit is not None:
-            terms.append(f"AND json_extract(properties, ?) {comparison} ?")
-            parameters += [f"$.{where.time_property}.t", _format_time(limit)]
-    return terms, parameters
+            if len(rows) < size:
+                return
+            last = rows[-1][3:]
+            # Where no index has the order, each page sorts all that is left.
+            size = min(2 * size, LARGEST_PAGE)
 
 
 class _ConditionNotMet(Exception):
@@ -182,7 +189,12 @@ def _merge(change: Merge, connection: sqlite3.Connection) -> bool:
     if change.etag is not None and (row is None or str(row[1]) != change.etag):
         return False
     values = change.values if row is None else {**_to_record(row).values, **change.values}
-    connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (table, key, _etag(), _to_json(values)))
+    # Not OR REPLACE, which would give the record another row, and so each of its index entries.
+    connection.execute(
+        "INSERT INTO records VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
+        (table, key, _etag(), _to_json(values)),
+    )
     return True
 
 
@@ -194,7 +206,7 @@ def _etag() -> int:
 def _to_json(values: Values) -> str:
     return json.dumps(
         {
-            name: {"t": _format_time(value)}
+            name: {"t": format_time(value)}
             if isinstance(value, datetime)
             else storable_text(value)
             if isinstance(value, str)
@@ -204,12 +216,7 @@ def _to_json(values: Values) -> str:
     )
 
 
-def _format_time(time: datetime) -> str:
-    # In UTC, so that the texts sort like the times.
-    return time.astimezone(UTC).isoformat()
-
-
-def _to_record(row: tuple[str, int, str]) -> Record:
+def _to_record(row: tuple[Any, ...]) -> Record:
     values = {
         name: datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value
         for name, value in json.loads(row[2]).items()
