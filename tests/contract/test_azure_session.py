@@ -165,7 +165,8 @@ def test_the_clients_of_an_account_share_connections() -> None:
         location = StorageLocation.parse(account_at(port), setting="TEST_STORAGE")
         storage = open_storage(location, location, "mail")
         for table in Table:
-            assert storage.records.create(table, "ab", {"name": "value"})
+            with suppress(TransientError):  # the server's answer is not that to a transaction
+                storage.records.create(table, "ab", {"name": "value"})
         for queue in QueueName:
             with suppress(TransientError):  # the server's answer has no content
                 storage.queues[queue].length()

@@ -7,24 +7,27 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
-from azure.data.tables import TableClient, UpdateMode
+from azure.data.tables import TableClient
 
 from shared.errors import WriteConflict
 from shared.storage.azure.accounts import StorageAccount
-from shared.storage.azure.entities import partition_key, row_key, to_entity, to_queries, to_record
-from shared.storage.azure.errors import EXISTS, MISSING, MODIFIED, Service, error_code
+from shared.storage.azure.entities import partition_key, row_key, to_queries, to_record
+from shared.storage.azure.errors import Service
 from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.azure.table_requests import read_entity, read_pages
 from shared.storage.azure.transactions import submit
 from shared.storage.base import (
     MATCH_ALL,
     SHARED_TABLES,
     Change,
+    Create,
+    Delete,
     Filter,
+    Merge,
     Record,
+    Replace,
     Table,
     Values,
     check_transaction,
@@ -78,7 +81,7 @@ class AzureRecords:
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already."""
-        created = self._run_each(table, _create, rows.items())
+        created = self._run_each(table, _submit, [Create(table, key, values) for key, values in rows.items()])
         return {key for key, is_new in zip(rows, created, strict=True) if not is_new}
 
     def commit(self, changes: Sequence[Change]) -> bool:
@@ -90,24 +93,20 @@ class AzureRecords:
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
-        with self._resources[table].used():
-            if etag is None:
-                _merge(table, self._tables[table], (key, values))
-                return
-            self._update(table, to_entity(table, key, values), etag, UpdateMode.MERGE)
+        _check_made(table, [self.commit([Merge(table, key, values, etag)])])
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
-        self._run_each(table, _merge, rows.items())
+        changes = [Merge(table, key, values) for key, values in rows.items()]
+        _check_made(table, self._run_each(table, _submit, changes))
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record, including the further pieces of long texts."""
-        with self._resources[table].used():
-            self._update(table, to_entity(table, key, values), etag, UpdateMode.REPLACE)
+        _check_made(table, [self.commit([Replace(table, key, values, etag)])])
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
-        self._run_each(table, _delete, list(keys))
+        self._run_each(table, _submit, [Delete(table, key) for key in keys])
 
     def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Yield the records of a table that match."""
@@ -121,14 +120,11 @@ class AzureRecords:
                     if all(record.values.get(name) == value for name, value in equal.items()):
                         yield record
 
-    def _read_pages(self, table: Table, query: tuple[str, dict[str, Any]]) -> Iterator[list[Record]]:
-        where, parameters = query
-        client = self._tables[table]
-        entities = client.query_entities(where, parameters=parameters) if where else client.list_entities()
-        for page in entities.by_page():
+    def _read_pages(self, table: Table, query: str) -> Iterator[list[Record]]:
+        for page in read_pages(self._tables[table], query):
             yield [to_record(table, entity) for entity in page]
 
-    def _read_all_pages(self, table: Table, queries: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[list[Record]]:
+    def _read_all_pages(self, table: Table, queries: Sequence[str]) -> Iterator[list[Record]]:
         """Yield the pages of several queries in any order, some of which are read in parallel."""
         waiting = [self._read_pages(table, query) for query in reversed(queries)]
         reading: dict[Future[list[Record] | None], Iterator[list[Record]]] = {}
@@ -148,16 +144,6 @@ class AzureRecords:
             for future in reading:
                 future.cancel()
 
-    def _update(self, table: Table, entity: dict[str, Any], etag: str, mode: UpdateMode) -> None:
-        try:
-            self._tables[table].update_entity(
-                entity, mode=mode, etag=etag, match_condition=MatchConditions.IfNotModified
-            )
-        except HttpResponseError as error:
-            if error_code(error) in MODIFIED | MISSING:
-                raise WriteConflict(f"a record of {table} was changed by another process") from None
-            raise
-
     def _run_each(
         self, table: Table, operation: Callable[[Table, TableClient, Argument], Result], arguments: Collection[Argument]
     ) -> list[Result]:
@@ -170,27 +156,16 @@ class AzureRecords:
 
 
 def _get(table: Table, client: TableClient, key: str) -> Record | None:
-    try:
-        return to_record(table, client.get_entity(partition_key(table, key), row_key(table, key)))
-    except HttpResponseError as error:
-        if error_code(error) in MISSING:
-            return None
-        raise
+    entity = read_entity(client, partition_key(table, key), row_key(table, key))
+    return None if entity is None else to_record(table, entity)
 
 
-def _create(table: Table, client: TableClient, row: tuple[str, Values]) -> bool:
-    try:
-        client.create_entity(to_entity(table, *row))
-    except HttpResponseError as error:
-        if error_code(error) in EXISTS:
-            return False
-        raise
-    return True
+def _submit(table: Table, client: TableClient, change: Change) -> bool:
+    # Also for a single change: the SDK's own methods take about 40 % more processor time.
+    del table
+    return submit(client, [change])
 
 
-def _merge(table: Table, client: TableClient, row: tuple[str, Values]) -> None:
-    client.upsert_entity(to_entity(table, *row), mode=UpdateMode.MERGE)
-
-
-def _delete(table: Table, client: TableClient, key: str) -> None:
-    client.delete_entity(partition_key(table, key), row_key(table, key))  # the SDK ignores a missing record
+def _check_made(table: Table, results: Sequence[bool]) -> None:
+    if not all(results):
+        raise WriteConflict(f"a record of {table} was changed by another process")
