@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.child import ROOT
@@ -23,6 +22,8 @@ from bench.running import Bench
 from bench.serving import Served, served
 from functions_host.host_json import read_config
 from graph_simulator import GraphSimulator
+from shared.queue_messages import Poll, PollReason
+from shared.storage.base import QueueName
 from tests.servers import azurite
 from tests.servers.azurite import free_ports
 from tests.servers.certificates import Ca
@@ -190,10 +191,9 @@ def _backlog(bench: Bench, site: Site) -> list[float]:
     """Return the seconds from the first poll of a full mailbox to the result of each of its messages."""
     progress(f"latency: a backlog of {bench.messages} into {site.name}")
     user = bench.create_user(mix(bench.messages, seed=4))
-    due = datetime.now(UTC) + timedelta(seconds=10)
-    # Due once a minute, as usual, but soon.
-    values = {**bench.values(user, site.storages[2]), "POLL_SCHEDULE": f"{due.second} * * * * *"}
-    with served(new_folder(site.folder / "backlog"), values) as serving:
+    with served(new_folder(site.folder / "backlog"), bench.values(user, site.storages[2])) as serving:
+        # The timer would do the same at the next full minute.
+        serving.storage.queues[QueueName.POLLS].put_many([Poll("support", PollReason.TIMER).to_json()])
         serving.wait_until(lambda: len(serving.seen) >= bench.messages, BACKLOG_SECONDS)
         began = serving.health("support").first_contact
         assert began is not None

@@ -284,7 +284,7 @@ class Host:
 
     def _poll_soon(self) -> None:
         for queue in self._queues:
-            queue.poll_within(DRAIN_POLL_INTERVAL)
+            queue.poll_soon()
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ class Routing:
     documents: DocumentWriter
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RoutingAttempt:
     """One attempt to route one arrival.
 
@@ -200,7 +200,8 @@ class RoutingAttempt:
     # Claim
 
     def expected_claims(self) -> list[Create]:
-        """Return all claims that `claim` takes, as far as none of them exists. Empty if some may exist.
+        """Return all claims that `claim` takes, as far as none of them exists. Empty if some may exist, or if there are
+        more than one transaction can create.
 
         They can be created in one transaction with those of other arrivals: `accept_claims` follows.
         """
@@ -311,7 +312,7 @@ class RoutingAttempt:
     def expected_entry(self) -> list[Create]:
         """Return the conversation entry that the message creates if it is the first of its conversation.
 
-        Empty if other messages of its thread may exist: `join_conversation` reads their entries.
+        Empty if other messages of its thread may exist: `join_existing` needs their entries.
         """
         rows = self.routing.thread.to_rows(self.receipt.message)
         if self.receipt.conversation or len(rows) != 1:
@@ -323,12 +324,25 @@ class RoutingAttempt:
         self.membership = Membership(self.receipt.message, {})
 
     def join_conversation(self) -> None:
-        """Find the message's conversation. A replay keeps it, and creates the entries that are missing."""
+        """Find the message's conversation, of which an entry exists."""
+        self.membership = Conversations(self.storage.records).join(self.routing.thread, self.receipt.message)
+
+    def conversation_keys(self) -> list[str]:
+        """Return the keys of the entries that decide to which conversation the message belongs. A replay keeps it."""
+        return [] if self.receipt.conversation else self.routing.thread.keys()
+
+    def join_existing(self, existing: dict[str, Values]) -> None:
+        """Find the message's conversation among entries that were read. No I/O.
+
+        Args:
+            existing: the existing entries, by key. Those that this message creates later are added.
+        """
         thread, conversation = self.routing.thread, self.receipt.conversation
         if conversation:
             self.membership = Membership(conversation, thread.to_rows(conversation))
         else:
-            self.membership = Conversations(self.storage.records).join(thread, self.receipt.message)
+            self.membership = thread.to_membership(self.receipt.message, existing)
+        existing |= {key: row for key, row in self.membership.missing.items() if key not in existing}
 
     def register_conversation(self) -> None:
         """Create the entries by which other messages find the conversation."""
@@ -393,8 +407,7 @@ class RoutingAttempt:
                 break
             state = State(str(current.values["state"]))
             if state is State.ERASED:
-                roll_back(self.storage, Receipt.from_record(self._concluded))
-                records.delete_many(Table.OUTBOX, [self.entry.key])
+                self._roll_back()
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
@@ -403,6 +416,7 @@ class RoutingAttempt:
                 if state not in ROUTABLE_STATES or current.values.get("routed_at") != self.record.values.get(
                     "routed_at"
                 ):
+                    self._request_again()
                     break
                 receipt = current
             elif state is State.FAILED:  # By another request for the same arrival.
@@ -413,6 +427,27 @@ class RoutingAttempt:
                 resolve_outdated_records(self.storage, current, self.now())
                 return False
         raise WriteConflict(f"the receipt of arrival {short_id(key)} was changed by other workers; it is routed again")
+
+    def _request_again(self) -> None:
+        """Create the replay's entry again if another worker concluded the replay meanwhile.
+
+        It may have done so by other routes, and its receipt does not name the results of this attempt.
+        """
+        if self.entry.replay is not None:
+            values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
+            self.storage.records.create(Table.OUTBOX, self.entry.key, values)
+
+    def _roll_back(self) -> None:
+        """Delete what this attempt wrote for an arrival that was erased meanwhile.
+
+        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues. The entry
+        names the message, which the receipt does not name any more.
+        """
+        written = Receipt.from_record(self._concluded)
+        entry = replace(written, state=State.ERASED).to_outbox_values()
+        self.storage.records.create(Table.OUTBOX, self.entry.key, entry)  # A replay may have its entry still.
+        roll_back(self.storage, written)
+        self.storage.records.delete_many(Table.OUTBOX, [self.entry.key])
 
     def _finish(self, *, is_final: bool) -> None:
         """Finish a concluded attempt.

@@ -42,13 +42,18 @@ class Claims:
     _has_claimed_wildcard: bool = field(default=False, init=False)
 
     def expected(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> list[Create]:
-        """Return the claims that `claim` creates if none of them exists. The arguments are those of `claim`."""
+        """Return the claims that `claim` creates if none of them exists. The arguments are those of `claim`.
+
+        Empty if there are more than a transaction can create.
+        """
         own = self._own(fingerprints, results)
         wildcard = own.pop(ANY_RECIPIENT, None) or next(iter(own.values()), None)
         if wildcard is None:
             return []
         claims = [*own.values(), replace(wildcard, recipient=ANY_RECIPIENT)]
         claims = [replace(claim, kind=fingerprint.kind) for claim in claims for fingerprint in fingerprints]
+        if len(claims) > MAX_TRANSACTION:
+            return []
         return [Create(Table.CLAIMS, to_key(claim.fingerprint, claim.recipient), claim.to_values()) for claim in claims]
 
     def held(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:

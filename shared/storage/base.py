@@ -459,7 +459,7 @@ class _Transaction:
 
     def add(self, group: Sequence[Change]) -> bool:
         """Add a group, and return whether it was added. The first group always is."""
-        size = sum(map(_json_bytes, group))
+        size = sum(map(_most_bytes, group))
         records = {(change.table, change.key) for change in group}
         if self.groups and (
             len(self._records) + len(group) > MAX_TRANSACTION
@@ -477,14 +477,17 @@ _PROPERTY_BYTES: Final = 80
 """Bytes of a property's JSON without its name and text: quotation marks, its type, and a value that is not a text."""
 
 
-def _json_bytes(change: Change) -> int:
-    """Return about the number of bytes of a change's values as JSON in ASCII."""
+def _most_bytes(change: Change) -> int:
+    """Return about the number of bytes that a change's values have as JSON in ASCII, or more."""
     if isinstance(change, Delete):
         return 0
-    return sum(
-        len(name) + _PROPERTY_BYTES + (len(json.dumps(value)) if isinstance(value, str) else 0)
-        for name, value in change.values.items()
-    )
+    size = 0
+    for name, value in change.values.items():
+        size += len(name) + _PROPERTY_BYTES
+        if isinstance(value, str):
+            # Of printable ASCII, only quotation marks and backslashes are escaped, with another character.
+            size += 2 * len(value) if value.isascii() and value.isprintable() else len(json.dumps(value))
+    return size
 
 
 def storable_text(text: str) -> str:

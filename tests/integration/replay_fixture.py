@@ -100,6 +100,12 @@ class ReplayFixture(Holding):
                 queue.delete(item)
         return route_requests
 
+    def publish(self, *replays: Replay) -> list[RouteRequest]:
+        """Write replays to the outbox. Return their route requests, and empty the queue."""
+        publish_replays(self.stores, replays, self.now())
+        self.take_route_requests()
+        return [RouteRequest(replay.outbox) for replay in replays]
+
     def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)
         return path

@@ -127,11 +127,14 @@ def test_existing_records_are_kept(world: ReplayFixture, tmp_path: Path) -> None
     assert kept.values["last_error"] == "newer"
 
 
+@pytest.mark.parametrize("is_reply_lost", [False, True], ids=["before the transaction", "after it"])
 def test_an_import_that_was_stopped_is_repeated(
-    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_reply_lost: bool
 ) -> None:
     world.servers["support"].deliver(SALES, BILLING)
-    drain(world.app(BOTH))
+    app = world.app(BOTH)
+    drain(app)
+    world.take_route_requests()
     export_records(world.stores.records, tmp_path / "records.gz")
     lose_tables(world)
     with monkeypatch.context() as patch:

@@ -67,7 +67,7 @@ class Watched:
 def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
+    monkeypatch.setattr("shared.dispatch.attempt.MAX_OUTCOME_LENGTH", 0)
     world.poll_and_route(BILLING, TO_BOTH)
     world.replay(ACCOUNTS, world.only_path("routed/"), reissue=True)
     texts = Console(file=StringIO(), width=200)
@@ -213,7 +213,7 @@ def test_8_5_a_message_without_a_server_key_is_collected_again(world: ReplayFixt
 def test_8_5_a_recipient_found_only_in_claims_costs_one_scan(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
+    monkeypatch.setattr("shared.dispatch.attempt.MAX_OUTCOME_LENGTH", 0)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 0)
     world.poll_and_route(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
     scans: list[Table] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from shared.intake.batches import MAX_BATCH_BYTES
 from shared.intake.folder_sync import BATCH_BYTES, BATCHES_STORING
 from shared.mailboxes.spool import MEMORY_LIMIT, SPOOL_BUDGET
 
@@ -39,7 +40,8 @@ def test_a_failed_message_is_tried_five_times_a_minute_apart() -> None:
 def test_what_runs_at_once_fits_into_the_smallest_instance() -> None:
     batches_on_the_wire = 4
     poll = (batches_on_the_wire + BATCHES_STORING) * BATCH_BYTES
-    routing = 4 * MEMORY_LIMIT  # the bytes, their decoded text, its JSON, and room
+    assert MAX_BATCH_BYTES >= MEMORY_LIMIT
+    routing = 4 * MAX_BATCH_BYTES  # the bytes, their decoded text, its JSON, and room
     assert AT_ONCE * (poll + routing) < 512 * MIB  # of 2048 MB, which the worker and its packages share
 
 

@@ -33,6 +33,10 @@ MEASURED = HostConfig(
 Body = Callable[[str], Awaitable[InvocationResult]]
 
 
+MIN_STEP = 1e-6
+"""Seconds by which the virtual time advances at least: less could be lost in rounding, so that time would stop."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that does not wait: the virtual time advances instead."""
 
@@ -42,7 +46,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         """Advance the time by `timeout`."""
         if timeout is None:
             raise AssertionError("every task waits for something that will not happen")
-        self.now += max(timeout, 0)
+        if timeout > 0:
+            self.now += max(timeout, MIN_STEP)
         return []
 
 

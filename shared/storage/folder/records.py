@@ -6,8 +6,9 @@ import json
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from shared.errors import WriteConflict
@@ -67,23 +68,25 @@ class FolderRecords:
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already."""
-        existing = set()
-        with self._database.writing() as connection:
-            for key, values in rows.items():
-                cursor = connection.execute(
-                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", (table.value, key, _etag(), _to_json(values))
-                )
-                if not cursor.rowcount:
-                    existing.add(key)
-        return existing
+        changes = {key: _prepared(Create(table, key, values)) for key, values in rows.items()}
+
+        def create(connection: sqlite3.Connection) -> set[str]:
+            return {key for key, change in changes.items() if not change(connection)}
+
+        return self._database.write(create)
 
     def commit(self, changes: Sequence[Change]) -> bool:
         """Make all changes in one transaction, or none if a record is not as its change requires."""
         check_transaction(changes)
+        prepared = [_prepared(change) for change in changes]
+
+        def make(connection: sqlite3.Connection) -> None:
+            for change in prepared:
+                if not change(connection):
+                    raise _ConditionNotMet
+
         try:
-            with self._database.writing() as connection:
-                for change in changes:
-                    _apply(connection, change)
+            self._database.write(make)
         except _ConditionNotMet:
             return False
         return True
@@ -94,16 +97,19 @@ class FolderRecords:
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
-        with self._database.writing() as connection:
-            for key, values in rows.items():
-                _apply(connection, Merge(table, key, values))
+        changes = [_prepared(Merge(table, key, values)) for key, values in rows.items()]
+
+        def merge(connection: sqlite3.Connection) -> None:
+            for change in changes:
+                change(connection)
+
+        self._database.write(merge)
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
-        with self._database.writing() as connection:
-            connection.executemany(
-                "DELETE FROM records WHERE kind = ? AND key = ?", [(table.value, key) for key in keys]
-            )
+        rows = [(table.value, key) for key in keys]
+        statement = "DELETE FROM records WHERE kind = ? AND key = ?"
+        self._database.write(lambda connection: connection.executemany(statement, rows))
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record."""
@@ -155,50 +161,41 @@ class _ConditionNotMet(Exception):
     """A record is not as a change requires. This ends a transaction, and never leaves this module."""
 
 
-def _apply(connection: sqlite3.Connection, change: Change) -> None:
-    """Make a change as a part of a transaction.
+def _prepared(change: Change) -> Callable[[sqlite3.Connection], bool]:
+    """Return a function that makes a change, and returns whether the record was as the change requires.
 
-    Raises:
-        _ConditionNotMet: the record is not as the change requires.
+    What can be done before the transaction is done here: other writers wait for the function.
     """
     table, key = change.table.value, change.key
+    if isinstance(change, Merge):
+        return partial(_merge, change)
     if isinstance(change, Create):
-        row = (table, key, _etag(), _to_json(change.values))
-        cursor = connection.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row)
-    elif isinstance(change, Merge):
-        merged = _merge(connection, change)
-        # Not OR REPLACE, which would give the record another row, and so each of its index entries.
-        cursor = connection.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
-            (table, key, _etag(), _to_json(merged)),
-        )
+        statement = "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)"
+        parameters: tuple[str | int | None, ...] = (table, key, _etag(), _to_json(change.values))
     elif isinstance(change, Replace):
-        cursor = connection.execute(
-            "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-            (_etag(), _to_json(change.values), table, key, change.etag),
-        )
+        statement = "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?"
+        parameters = (_etag(), _to_json(change.values), table, key, change.etag)
     else:
-        cursor = connection.execute(
-            "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)",
-            (table, key, change.etag, change.etag),
-        )
-    if not cursor.rowcount:
-        raise _ConditionNotMet
+        statement = "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)"
+        parameters = (table, key, change.etag, change.etag)
+    return lambda connection: connection.execute(statement, parameters).rowcount > 0
 
 
-def _merge(connection: sqlite3.Connection, change: Merge) -> Values:
-    """Return the properties that a record has after a change.
-
-    Raises:
-        _ConditionNotMet: the record does not have the etag that the change requires.
-    """
+def _merge(change: Merge, connection: sqlite3.Connection) -> bool:
+    table, key = change.table.value, change.key
     row = connection.execute(
-        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (change.table.value, change.key)
+        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table, key)
     ).fetchone()
     if change.etag is not None and (row is None or str(row[1]) != change.etag):
-        raise _ConditionNotMet
-    return change.values if row is None else {**_to_record(row).values, **change.values}
+        return False
+    values = change.values if row is None else {**_to_record(row).values, **change.values}
+    # Not OR REPLACE, which would give the record another row, and so each of its index entries.
+    connection.execute(
+        "INSERT INTO records VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
+        (table, key, _etag(), _to_json(values)),
+    )
+    return True
 
 
 def _etag() -> int:
