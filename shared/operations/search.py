@@ -23,8 +23,8 @@ from shared.storage.base import FIRST_YEAR, Filter, Records, Table
 MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
 
-MAX_LOOKED_UP: Final = 4
-"""Ids that are shortened after a look-up of others that begin like them, on tables."""
+MAX_LOOKED_UP: Final = 10
+"""Ids that are shortened after a look-up of others that begin like them, on tables: as many as an error lists."""
 
 UNCHECKED_DIGITS: Final = 12
 """Hex digits of ids that are shortened without a look-up.
