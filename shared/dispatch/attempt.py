@@ -81,7 +81,7 @@ class Routing:
     documents: DocumentWriter
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RoutingAttempt:
     """One attempt to route one arrival.
 
@@ -311,7 +311,7 @@ class RoutingAttempt:
     def expected_entry(self) -> list[Create]:
         """Return the conversation entry that the message creates if it is the first of its conversation.
 
-        Empty if other messages of its thread may exist: `join_conversation` reads their entries.
+        Empty if other messages of its thread may exist: `join_existing` needs their entries.
         """
         rows = self.routing.thread.to_rows(self.receipt.message)
         if self.receipt.conversation or len(rows) != 1:
@@ -323,12 +323,25 @@ class RoutingAttempt:
         self.membership = Membership(self.receipt.message, {})
 
     def join_conversation(self) -> None:
-        """Find the message's conversation. A replay keeps it, and creates the entries that are missing."""
+        """Find the message's conversation, of which an entry exists."""
+        self.membership = Conversations(self.storage.records).join(self.routing.thread, self.receipt.message)
+
+    def conversation_keys(self) -> list[str]:
+        """Return the keys of the entries that decide to which conversation the message belongs. A replay keeps it."""
+        return [] if self.receipt.conversation else self.routing.thread.keys()
+
+    def join_existing(self, existing: dict[str, Values]) -> None:
+        """Find the message's conversation among entries that were read. No I/O.
+
+        Args:
+            existing: the existing entries, by key. Those that this message creates later are added.
+        """
         thread, conversation = self.routing.thread, self.receipt.conversation
         if conversation:
             self.membership = Membership(conversation, thread.to_rows(conversation))
         else:
-            self.membership = Conversations(self.storage.records).join(thread, self.receipt.message)
+            self.membership = thread.to_membership(self.receipt.message, existing)
+        existing |= {key: row for key, row in self.membership.missing.items() if key not in existing}
 
     def register_conversation(self) -> None:
         """Create the entries by which other messages find the conversation."""
@@ -382,7 +395,7 @@ class RoutingAttempt:
     def _conclude_changed(self) -> bool:
         """Conclude the arrival. Return False if another worker concluded it, or it was erased."""
         records, key = self.storage.records, self.entry.arrival
-        receipt, entry = self.record if self.is_replay else None, OutboxEntry.read(self.storage.records, self.entry.key)
+        receipt, entry = self.record if self.is_replay else None, self._read_entry()
         for _ in range(MAX_CONCLUSIONS):
             if (entry is not None or receipt is not None) and records.commit(self._changes(receipt, entry)):
                 return True
@@ -395,11 +408,12 @@ class RoutingAttempt:
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
-            entry = OutboxEntry.read(records, self.entry.key)
+            entry = self._read_entry()
             if self.is_replay:
                 if state not in ROUTABLE_STATES or current.values.get("routed_at") != self.record.values.get(
                     "routed_at"
                 ):
+                    self._request_again()
                     break
                 receipt = current
             elif state is State.FAILED:  # By another request for the same arrival.
@@ -410,6 +424,22 @@ class RoutingAttempt:
                 resolve_outdated_records(self.storage, current, self.now())
                 return False
         raise WriteConflict(f"the receipt of arrival {short_id(key)} was changed by other workers; it is routed again")
+
+    def _request_again(self) -> None:
+        """Create the replay's entry again if another worker concluded the replay meanwhile.
+
+        It may have done so by other routes, and its receipt does not name the results of this attempt.
+        """
+        if self.entry.replay is not None:
+            values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
+            self.storage.records.create(Table.OUTBOX, self.entry.key, values)
+
+    def _read_entry(self) -> OutboxEntry | None:
+        """Return the entry as it is now. It may be marked as failed, by a worker that died before it deleted it."""
+        entry = OutboxEntry.read(self.storage.records, self.entry.key)
+        if entry is not None and entry.receipt is not None and entry.receipt.values["state"] == State.FAILED.value:
+            self._was_dead_lettered = True
+        return entry
 
     def _roll_back(self) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.

@@ -24,6 +24,7 @@ from shared.clock import Now, utc_now
 from shared.dispatch import failures
 from shared.dispatch.attempt import RoutingAttempt
 from shared.dispatch.outbox import OutboxEntry, read_entries, republish_overdue
+from shared.dispatch.routing_input import Conversations
 from shared.documents.schema import Outcome
 from shared.errors import ServiceUnavailable, TransientError
 from shared.mailboxes.spool import MEMORY_LIMIT
@@ -202,21 +203,38 @@ class MessageRouter:
 
     def _conclude(self, attempts: Sequence[RoutingAttempt]) -> None:
         """Write the receipts and delete the outbox entries. Only then does the host delete the route request."""
-        self._join_conversations([attempt for attempt in _live(attempts) if not attempt.plan.results])
-        self._each(attempts, RoutingAttempt.register_conversation)
+        routed = [attempt for attempt in attempts if attempt.membership is not None]
+        self._each(routed, RoutingAttempt.register_conversation)
+        others = [attempt for attempt in _live(attempts) if attempt not in routed]
+        self._join_conversations(others)
+        self._each(others, RoutingAttempt.register_conversation)
         self._each(attempts, RoutingAttempt.resolve_records)
         self._together(
             attempts, RoutingAttempt.conclusion, RoutingAttempt.accept_conclusion, RoutingAttempt.conclude_alone
         )
 
     def _join_conversations(self, attempts: Sequence[RoutingAttempt]) -> None:
-        """Find the messages' conversations. Most messages are the first of theirs."""
+        """Find the messages' conversations.
+
+        Most messages refer to no other one. They begin their conversations first, since the others may be replies to
+        them. A later message finds the entries of the earlier ones, which are created after the results.
+        """
+        first = [attempt for attempt in _live(attempts) if self._run(attempt, RoutingAttempt.expected_entry)]
+        others = [attempt for attempt in _live(attempts) if attempt not in first]
         self._together(
-            attempts,
+            first,
             RoutingAttempt.expected_entry,
             RoutingAttempt.begin_conversation,
             RoutingAttempt.join_conversation,
         )
+        try:
+            keys = (key for attempt in others for key in attempt.conversation_keys())
+            existing = Conversations(self.storage.records).read(keys)
+        except Exception as error:  # noqa: BLE001  each attempt reports it
+            for attempt in others:
+                attempt.error = error
+        for attempt in others:
+            self._run(attempt, lambda attempt: attempt.join_existing(existing))
 
     def _together(
         self,

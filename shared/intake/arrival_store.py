@@ -138,7 +138,9 @@ class ArrivalStore:
         """Record that messages were removed from the mailbox for certain."""
         merges = ([Merge(Table.RECEIPTS, arrival, {"removed": True})] for arrival in dict.fromkeys(arrivals))
         for groups in pack_transactions(merges):
-            self.storage.records.commit([merge for group in groups for merge in group])  # Without etags, it is always made.
+            self.storage.records.commit(
+                [merge for group in groups for merge in group]
+            )  # Without etags, it is always made.
 
     @property
     def _has_immutable_ids(self) -> bool:

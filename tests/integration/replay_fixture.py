@@ -14,6 +14,7 @@ from mailroom_cli.commands.explain_text import describe
 from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
 from shared.clock import Now, utc_now
+from shared.dispatch.outbox import Replay, publish_replays
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
@@ -91,6 +92,12 @@ class ReplayFixture(Holding):
                 route_requests.append(RouteRequest.from_json(item.body))
                 queue.delete(item)
         return route_requests
+
+    def publish(self, *replays: Replay) -> list[RouteRequest]:
+        """Write replays to the outbox. Return their route requests, and empty the queue."""
+        publish_replays(self.stores, replays, self.now())
+        self.take_route_requests()
+        return [RouteRequest(replay.outbox) for replay in replays]
 
     def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)
