@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from functions_host.function_index import HttpTrigger, QueueTrigger, TimerTrigger
 from functions_host.host_json import HostConfig, read_config
 from functions_host.host_mode import AS_IN_AZURE, HostMode
-from functions_host.http_server import HttpConfig, HttpServer
 from functions_host.invoker import Counts, FunctionInvoker
 from functions_host.queue_listener import DRAIN_POLL_INTERVAL, DRAINING, ListenerPace, QueueListener
 from functions_host.storage_retry import HOST_RETRIES, PATIENT_RETRIES, QueueStorageFailed
@@ -25,6 +24,9 @@ from functions_host.timer_status import NoStatuses, TimerStatuses
 from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
 from shared.storage.base import QueueItem, Storage
+
+if TYPE_CHECKING:
+    from functions_host.http_server import HttpConfig, HttpServer
 
 log = logging.getLogger("mailroom.host")
 
@@ -151,7 +153,7 @@ class Host:
         """
         retries = PATIENT_RETRIES if self._mode.stay_up else HOST_RETRIES
         pace = ListenerPace(wakes=self._mode.fast_hops, stays_up=self._mode.stay_up, retries=retries)
-        server = HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix) if http else None
+        server = self._http_server(http) if http is not None else None
         try:
             port = await server.open() if server is not None else 0
             async with _raise_first_error(asyncio.TaskGroup()) as group:
@@ -231,6 +233,11 @@ class Host:
             return await self.invoker.invoke(function, inputs, queue.runner.metadata(item), log_suffix=", run manually")
         raise ValueError(f"function {name} has an HTTP trigger: call it over HTTP")
 
+    def _http_server(self, http: HttpConfig) -> HttpServer:
+        from functions_host.http_server import HttpServer  # noqa: PLC0415  aiohttp is slow to load; draining needs none
+
+        return HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix)
+
     def _fail(self, error: QueueStorageFailed) -> None:
         """End the host because of an error; the first one counts."""
         if self._failure is None:
@@ -277,7 +284,7 @@ class Host:
 
     def _poll_soon(self) -> None:
         for queue in self._queues:
-            queue.poll_within(DRAIN_POLL_INTERVAL)
+            queue.poll_soon()
 
 
 @asynccontextmanager
