@@ -438,11 +438,15 @@ class RoutingAttempt:
             self.storage.records.create(Table.OUTBOX, self.entry.key, values)
 
     def _read_entry(self) -> OutboxEntry | None:
-        """Return the entry as it is now. It may be marked as failed, by a worker that died before it deleted it."""
+        """Return the entry as it is now; None if it is gone, or is that of a rollback, and so no right to conclude.
+
+        It may be marked as failed, by a worker that died before it deleted it.
+        """
         entry = OutboxEntry.read(self.storage.records, self.entry.key)
-        if entry is not None and entry.receipt is not None and entry.receipt.values["state"] == State.FAILED.value:
+        state = entry.receipt.values["state"] if entry is not None and entry.receipt is not None else ""
+        if state == State.FAILED.value:
             self._was_dead_lettered = True
-        return entry
+        return None if state == State.ERASED.value else entry
 
     def _roll_back(self) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.
