@@ -24,10 +24,10 @@ MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
 
 MAX_LOOKED_UP: Final = 10
-"""Ids that are shortened after a look-up of others that begin like them, on tables: as many as an error lists."""
+"""Ids that are shortened after others that begin like them are searched, on tables: as many as an error lists."""
 
 UNCHECKED_DIGITS: Final = 12
-"""Hex digits of ids that are shortened without a look-up.
+"""Hex digits of ids that are shortened without a search.
 
 Among ten million ids, one in 28 million displayed ids is ambiguous (16**12 / 10**7): a command that gets it lists the
 candidates.
@@ -212,7 +212,7 @@ def display_id(receipt: Receipt) -> str:
 def shorten_ids(records: Records, ids: Collection[str]) -> dict[str, str]:
     """Return a short prefix of each id: the shortest that no other id in the store has, of `MIN_ID_DIGITS` at least.
 
-    On tables, the look-up of an id takes a query in each partition. For more than `MAX_LOOKED_UP` ids, there is none,
+    On tables, the search for an id takes a query in each partition. For more than `MAX_LOOKED_UP` ids, there is none,
     and each prefix has `UNCHECKED_DIGITS`.
 
     Args:
