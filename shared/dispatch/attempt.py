@@ -40,6 +40,7 @@ from shared.errors import MessageMissing, WriteConflict
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
 from shared.observability.log_context import short_id
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import ROUTABLE_STATES, TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, VisibleContent, fingerprints
@@ -378,7 +379,9 @@ class RoutingAttempt:
             changes.append(entry.to_deletion())
         if self.is_replay and receipt is not None and receipt.values["state"] == State.STORED.value:
             changes.append(Delete(Table.OUTBOX, str(receipt.values["outbox"])))
-        return changes
+        before = self.receipt if receipt is None else Receipt.from_record(receipt)
+        after = replace(before, state=State.ROUTED, outcome=self.plan.outcome)
+        return changes + ReceiptIndex(self.storage.records).changes(before, after, self.now())
 
     def accept_conclusion(self) -> None:
         """Take note that a transaction concluded the arrival."""
@@ -404,7 +407,7 @@ class RoutingAttempt:
                 break
             state = State(str(current.values["state"]))
             if state is State.ERASED:
-                self._roll_back(current)
+                self._roll_back()
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
@@ -435,23 +438,26 @@ class RoutingAttempt:
             self.storage.records.create(Table.OUTBOX, self.entry.key, values)
 
     def _read_entry(self) -> OutboxEntry | None:
-        """Return the entry as it is now. It may be marked as failed, by a worker that died before it deleted it."""
-        entry = OutboxEntry.read(self.storage.records, self.entry.key)
-        if entry is not None and entry.receipt is not None and entry.receipt.values["state"] == State.FAILED.value:
-            self._was_dead_lettered = True
-        return entry
+        """Return the entry as it is now; None if it is gone, or is that of a rollback, and so no right to conclude.
 
-    def _roll_back(self, erased: Record) -> None:
+        It may be marked as failed, by a worker that died before it deleted it.
+        """
+        entry = OutboxEntry.read(self.storage.records, self.entry.key)
+        state = entry.receipt.values["state"] if entry is not None and entry.receipt is not None else ""
+        if state == State.FAILED.value:
+            self._was_dead_lettered = True
+        return None if state == State.ERASED.value else entry
+
+    def _roll_back(self) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.
 
-        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues.
-
-        Args:
-            erased: the receipt as it is now.
+        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues. The entry
+        names the message, which the receipt does not name any more.
         """
-        entry = Receipt.from_record(erased).to_outbox_values()
+        written = Receipt.from_record(self._concluded)
+        entry = replace(written, state=State.ERASED).to_outbox_values()
         self.storage.records.create(Table.OUTBOX, self.entry.key, entry)  # A replay may have its entry still.
-        roll_back(self.storage, Receipt.from_record(self._concluded))
+        roll_back(self.storage, written)
         self.storage.records.delete_many(Table.OUTBOX, [self.entry.key])
 
     def _finish(self, *, is_final: bool) -> None:

@@ -19,8 +19,9 @@ from shared.observability import log_context, metrics, tracing
 from shared.observability.log_context import scrub, short_id
 from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import ROUTABLE_STATES, Receipt, State
-from shared.storage.base import Merge, QueueName, Storage, Table, Values
+from shared.storage.base import Change, Merge, QueueName, Storage, Table, Values
 
 MAX_RETRIES = 8
 """Times that a route request is requeued after transient errors, an hour in all; then the sweep publishes it again."""
@@ -145,9 +146,10 @@ def dead_letter(storage: Storage, entry: OutboxEntry, retries: int, now: datetim
         return None
     if receipt.state is State.STORED:
         values: Values = {"state": State.FAILED.value, "outcome": "failed"}
-        failed = [
+        failed: list[Change] = [
             Merge(Table.RECEIPTS, receipt.arrival, values, record.etag),
             Merge(Table.OUTBOX, receipt.outbox, {"state": State.FAILED.value}),
+            *ReceiptIndex(storage.records).changes(receipt, replace(receipt, state=State.FAILED), now),
         ]
         if not storage.records.commit(failed):
             raise WriteConflict(f"arrival {short_id(receipt.arrival)} was changed by another worker; it is read again")

@@ -151,8 +151,9 @@ def republish_overdue(storage: Storage, older_than: timedelta, now: datetime) ->
         The number of entries.
     """
     limit = now - older_than
-    # The overdue entries are among the ones that were created by then. `until` is exclusive.
-    created = storage.records.scan(Table.OUTBOX, Filter(until=limit + timedelta.resolution))
+    # The overdue entries are among the ones that were created by then. `until` is exclusive, and Azurite compares
+    # milliseconds.
+    created = storage.records.scan(Table.OUTBOX, Filter(until=limit + timedelta(seconds=1)))
     overdue = [record for record in created if _is_overdue(record.values, limit)]
     marked = _commit(
         storage.records, (Merge(Table.OUTBOX, record.key, {"published_at": now}, record.etag) for record in overdue)
@@ -177,9 +178,9 @@ def _commit(records: Records, changes: Iterable[Change]) -> list[str]:
     """
     made: list[str] = []
     for groups in pack_transactions([change] for change in changes):
-        transaction = [change for group in groups for change in group]
+        transaction = [change for [change] in groups]
         if records.commit(transaction):
             made += [change.key for change in transaction]
         else:
-            made += [change.key for change in transaction if len(transaction) > 1 and records.commit([change])]
+            made += [change.key for change in transaction if records.commit([change])]
     return made

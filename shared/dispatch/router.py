@@ -32,6 +32,7 @@ from shared.mime.parser import Message
 from shared.observability import tracing
 from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
+from shared.receipt_index import ReceiptIndex, fold
 from shared.routing.route_table import RouteTable
 from shared.storage.base import MAX_TRANSACTION, Change, Storage, Table, pack_transactions
 
@@ -363,9 +364,12 @@ class MessageRouter:
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Publish again the route requests that have been in the outbox for too long. Return how many there were.
 
-        It also logs the summary of the outcomes: the timer calls it every few minutes.
+        It also logs the summary of the outcomes, and folds the index of the receipts: the timer calls it every few
+        minutes.
         """
         self.summary.flush()
+        if ReceiptIndex(self.storage.records).is_needed:
+            fold(self.storage.records, self.now())
         return republish_overdue(self.storage, older_than, self.now())
 
 

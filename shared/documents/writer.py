@@ -425,4 +425,4 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
 
 def format_time(time: datetime) -> str:
     """Return a time in the format of all documents: ISO 8601, UTC, to the second."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
+from shared.clock import utc_now
 from shared.errors import WriteConflict
 from shared.keys import PARTITION, batch_prefix, outbox_key, reused_arrival_key
 from shared.mailboxes.base import ListedMessage
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
 from shared.storage.base import (
     Change,
@@ -75,10 +78,9 @@ def create_arrivals(
     """
     by_key = {arrival.receipt.arrival: arrival for arrival in arrivals}
     stored: dict[str, StoredArrival] = {}
-    for groups in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
-        changes = [change for group in groups for change in group]
-        if records.commit(changes):
-            keys = [change.key for change in changes if change.table is Table.RECEIPTS]
+    for creations in pack_transactions(_creation(by_key[key]) for key in by_key if key not in recorded):
+        if records.commit([*chain.from_iterable(creations)]):
+            keys = [receipt.key for receipt, _ in creations]
             stored.update({key: StoredArrival(by_key[key].receipt) for key in keys})
     remaining = [key for key in by_key if key not in stored]
     existing = records.get_many(Table.RECEIPTS, remaining) if remaining else {}
@@ -138,7 +140,9 @@ def _create_one(
                 return StoredArrival(existing, is_new=False)
             if not existing.was_downloaded:
                 arrival = replace(arrival, receipt=replace(arrival.receipt, stored_at=existing.stored_at))
-        if records.commit(_creation(arrival, record)):
+        before = None if record is None else Receipt.from_record(record)
+        indexed = ReceiptIndex(records).changes(before, arrival.receipt, utc_now())
+        if records.commit([*_creation(arrival, record), *indexed]):
             return StoredArrival(arrival.receipt)
         record = records.get(Table.RECEIPTS, arrival.receipt.arrival)
     raise WriteConflict(f"the receipt of arrival {arrival.receipt.arrival} changed at each of {MAX_ATTEMPTS} attempts")

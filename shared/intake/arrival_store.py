@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from shared.clock import Now
 from shared.config import MailboxSettings, MailProtocol
@@ -137,10 +138,8 @@ class ArrivalStore:
     def mark_removed(self, arrivals: Iterable[str]) -> None:
         """Record that messages were removed from the mailbox for certain."""
         merges = ([Merge(Table.RECEIPTS, arrival, {"removed": True})] for arrival in dict.fromkeys(arrivals))
-        for groups in pack_transactions(merges):
-            self.storage.records.commit(
-                [merge for group in groups for merge in group]
-            )  # Without etags, it is always made.
+        for changes in pack_transactions(merges):
+            self.storage.records.commit([*chain.from_iterable(changes)])  # Without etags, it is always made.
 
     @property
     def _has_immutable_ids(self) -> bool:

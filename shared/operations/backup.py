@@ -19,12 +19,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
 from shared.clock import Now, utc_now
 from shared.errors import ConfigurationError
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
 from shared.storage.base import Change, Create, Record, Records, Table, Value, Values, pack_transactions
 
@@ -118,34 +119,39 @@ def import_records(records: Records, file: Path, progress: Progress = lambda _do
             rows = {record.key: record.values for of_table, record in batch if of_table is table}
             if not rows:
                 continue
-            stored = [key for key in rows if table is Table.RECEIPTS and rows[key]["state"] == State.STORED]
-            new = _create_stored(records, {key: rows.pop(key) for key in stored})
-            known = records.create_many(table, rows) if rows else set()
-            created += new + len(rows) - len(known)
-            existing += len(stored) - new + len(known)
-            to_be_routed += new
+            if table is Table.RECEIPTS:
+                stored = {key: values for key, values in rows.items() if values["state"] == State.STORED}
+                others = {key: values for key, values in rows.items() if key not in stored}
+                unrouted = _create_receipts(records, stored)
+                new = unrouted + _create_receipts(records, others)
+                to_be_routed += unrouted
+            else:
+                new = len(rows) - len(records.create_many(table, rows))
+            created += new
+            existing += len(rows) - new
         done += len(batch)
         progress(done)
     return ImportResult(created, existing, to_be_routed)
 
 
-def _create_stored(records: Records, receipts: Mapping[str, Values]) -> int:
-    """Create receipts of arrivals that are not routed, each with its outbox entry. Return how many did not exist."""
+def _create_receipts(records: Records, receipts: Mapping[str, Values]) -> int:
+    """Create receipts, each with its outbox entry if it says `stored`. Return how many did not exist."""
     created = 0
-    for groups in pack_transactions(_with_entry(*receipt) for receipt in receipts.items()):
-        changes = [change for group in groups for change in group]
-        keys = [change.key for change in changes if change.table is Table.RECEIPTS]
-        if records.commit(changes):
-            created += len(keys)
+    for creations in pack_transactions(_creation(records, *receipt) for receipt in receipts.items()):
+        if records.commit([*chain.from_iterable(creations)]):
+            created += len(creations)
         else:
-            created += sum(records.commit(_with_entry(key, receipts[key])) for key in keys)
+            created += sum(records.commit(creation) for creation in creations)
     return created
 
 
-def _with_entry(key: str, values: Values) -> list[Change]:
-    """Return the changes that create a receipt and the outbox entry that it names."""
+def _creation(records: Records, key: str, values: Values) -> list[Change]:
+    """Return the changes that create a receipt, and the outbox entry that it names or its entry in the index."""
     receipt = Receipt.from_record(Record(key, dict(values), ""))
-    return [Create(Table.RECEIPTS, key, values), Create(Table.OUTBOX, receipt.outbox, receipt.to_outbox_values())]
+    changes: list[Change] = [Create(Table.RECEIPTS, key, values)]
+    if receipt.state is State.STORED:
+        changes.append(Create(Table.OUTBOX, receipt.outbox, receipt.to_outbox_values()))
+    return changes + ReceiptIndex(records).changes(None, receipt, utc_now())
 
 
 def _read(file: Path) -> Iterator[tuple[Table, Record]]:

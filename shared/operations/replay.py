@@ -72,7 +72,7 @@ class ReplayRequests:
             if mailbox is not None and first is not None:
                 prefix += posixpath.commonprefix([first, last or f"{self.now():%Y/%m/%d}"])
             for path in self.storage.blobs.list(prefix):
-                day = "/".join(path.split("/")[2:5])
+                day = day_of_record(path)
                 if (first is None or day >= first) and (last is None or day <= last):
                     yield path
 
@@ -176,6 +176,11 @@ class ReplayRequests:
         """
         replays = [Replay(record.arrival, record.mailbox, record.path, reissue) for record in records]
         publish_replays(self.storage, replays, self.now())
+
+
+def day_of_record(path: str) -> str:
+    """Return the day in the path of a record or result, as `2026/11/24`: results have a route in place of a mailbox."""
+    return "/".join(path.split("/")[2:5])
 
 
 def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:

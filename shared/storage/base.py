@@ -30,6 +30,7 @@ class Table(StrEnum):
     MAILBOXES = "mailboxes"
     SUBSCRIPTIONS = "subscriptions"
     CONVERSATIONS = "conversations"
+    INDEX = "index"
 
 
 class QueueName(StrEnum):
@@ -64,6 +65,7 @@ class Filter:
 
     Attributes:
         key_prefix: the first characters of the keys.
+        key_from: the smallest key, which has at least the characters of the prefix; empty: no limit.
         equal: properties and the text or boolean that each equals. A property that a record lacks equals nothing.
         prefixes: properties and the first characters of each one's text; not empty.
         time_property: the property that `since` and `until` limit.
@@ -72,6 +74,7 @@ class Filter:
     """
 
     key_prefix: str = ""
+    key_from: str = ""
     equal: Mapping[str, str | bool] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     time_property: str = "stored_at"
@@ -85,6 +88,7 @@ MATCH_ALL: Final = Filter()
 PARTITION_DIGITS: Final[Mapping[Table, int]] = {
     Table.RECEIPTS: 1,
     Table.OUTBOX: 1,
+    Table.INDEX: 1,
     Table.CLAIMS: 0,
     Table.CONVERSATIONS: 0,
 }
@@ -94,7 +98,7 @@ The arrivals of one folder are in one partition. All claims are in one partition
 takes the claims of a whole batch of messages.
 """
 
-SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS}
+SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS, Table.INDEX: Table.RECEIPTS}
 """Tables whose records are in the partitions of another table, so that a transaction can change both."""
 
 MAX_TRANSACTION: Final = 100
@@ -324,8 +328,26 @@ class Records(Protocol):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records. A record that does not exist is ignored."""
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
-        """Yield the records of a table that match, in any order."""
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
+        """Yield the records of a table that match: in the order of their keys if `key_prefix` names a partition.
+
+        Args:
+            table: the table.
+            where: the condition.
+            page_size: the number of records that a request returns at most; None: as many as the storage allows.
+        """
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match and have the property `stored_at`, by it and the key, descending.
+
+        Where the storage has an index, records are read in pages, as far as the caller reads.
+        """
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Return the number of records that match, by the texts of the properties `by`; a missing one is empty."""
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return whether an index finds the records by a property. Otherwise a scan reads the whole table."""
 
 
 class Leases(Protocol):
@@ -368,6 +390,8 @@ MAX_FILTERED_SCANS: Final = 4
 def scan_by_values(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
     """Yield the records whose property has one of several texts. No `Filter` can name alternatives.
 
+    Without an index on the property, many texts are one scan of the table.
+
     Args:
         records: the records to scan.
         table: the table to scan.
@@ -375,7 +399,7 @@ def scan_by_values(records: Records, table: Table, name: str, values: Iterable[s
         values: the texts; empty ones are ignored.
     """
     distinct = {value for value in values if value}
-    if len(distinct) <= MAX_FILTERED_SCANS:
+    if len(distinct) <= MAX_FILTERED_SCANS or records.is_indexed(table, name):
         for value in distinct:
             yield from records.scan(table, Filter(equal={name: value}))
         return
@@ -435,7 +459,7 @@ class _Transaction:
 
     def add(self, group: Sequence[Change]) -> bool:
         """Add a group, and return whether it was added. The first group always is."""
-        size = sum(map(_json_bytes, group))
+        size = sum(map(_most_bytes, group))
         records = {(change.table, change.key) for change in group}
         if self.groups and (
             len(self._records) + len(group) > MAX_TRANSACTION
@@ -453,14 +477,17 @@ _PROPERTY_BYTES: Final = 80
 """Bytes of a property's JSON without its name and text: quotation marks, its type, and a value that is not a text."""
 
 
-def _json_bytes(change: Change) -> int:
-    """Return about the number of bytes of a change's values as JSON in ASCII."""
+def _most_bytes(change: Change) -> int:
+    """Return about the number of bytes that a change's values have as JSON in ASCII, or more."""
     if isinstance(change, Delete):
         return 0
-    return sum(
-        len(name) + _PROPERTY_BYTES + (len(json.dumps(value)) if isinstance(value, str) else 0)
-        for name, value in change.values.items()
-    )
+    size = 0
+    for name, value in change.values.items():
+        size += len(name) + _PROPERTY_BYTES
+        if isinstance(value, str):
+            # Of printable ASCII, only quotation marks and backslashes are escaped, with another character.
+            size += 2 * len(value) if value.isascii() and value.isprintable() else len(json.dumps(value))
+    return size
 
 
 def storable_text(text: str) -> str:

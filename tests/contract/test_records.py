@@ -282,6 +282,62 @@ def test_a_scan_returns_the_matching_records(stores: Storage, where: Filter, key
 
 
 @pytest.mark.parametrize(
+    ("where", "keys"),
+    [
+        (Filter(), ["aa2", "aa12", "aa11", "ab1", "b1"]),
+        (Filter(key_prefix="aa"), ["aa2", "aa12", "aa11"]),
+        (Filter(equal={"sender": "ann@example.com"}), ["aa12", "aa11"]),
+        (Filter(prefixes={"message": "0123"}), ["aa2", "ab1", "b1"]),
+        (Filter(since=NOON, until=NOON + timedelta(days=1)), ["aa12", "aa11"]),
+        (Filter(equal={"sender": "true"}), []),
+    ],
+    ids=str,
+)
+def test_a_scan_returns_the_newest_records_first(stores: Storage, where: Filter, keys: list[str]) -> None:
+    stores.records.create_many(Table.RECEIPTS, ROWS)
+    stores.records.create_many(Table.CLAIMS, {"aa13": ROWS["aa11"]})
+    records = list(stores.records.scan_newest(Table.RECEIPTS, where))
+    assert [record.key for record in records] == keys
+    assert [record.values for record in records] == [ROWS[key] for key in keys]
+
+
+def test_equally_new_records_are_ordered_by_their_keys_on_every_page(stores: Storage) -> None:
+    rows: dict[str, Values] = {digest(str(n)): {"stored_at": NOON + timedelta(n // 300)} for n in range(600)}
+    stores.records.create_many(Table.RECEIPTS, rows)
+    keys = [record.key for record in stores.records.scan_newest(Table.RECEIPTS)]
+    assert keys == sorted(rows, key=lambda key: (rows[key]["stored_at"], key), reverse=True)
+
+
+def test_records_are_counted_by_their_texts(stores: Storage) -> None:
+    texts = ("support routed routed", "support routed unhandled", "office routed routed", "office stored ")
+    rows: dict[str, Values] = {
+        digest(str(number)): {
+            **dict(zip(("mailbox", "state", "outcome"), texts[number % 4].split(" "), strict=True)),
+            "stored_at": NOON + timedelta(hours=number),
+            "long": "x" * 20_000,
+        }
+        for number in range(12)
+    }
+    rows[digest("none")] = {"mailbox": "support", "state": "erased", "stored_at": NOON - timedelta(1)}
+    stores.records.create_many(Table.RECEIPTS, rows)
+    stores.records.create_many(Table.CLAIMS, rows)
+    count = stores.records.count
+    by = ("mailbox", "state", "outcome")
+    expected = {(*text.split(" "),): 3 for text in texts}
+    assert count(Table.RECEIPTS, by) == {**expected, ("support", "erased", ""): 1}
+    assert count(Table.RECEIPTS, by, Filter(since=NOON)) == expected
+    assert count(Table.RECEIPTS, by, Filter(since=NOON, until=NOON + timedelta(hours=8))) == dict.fromkeys(expected, 2)
+    assert count(Table.RECEIPTS, ("outcome",)) == {("routed",): 6, ("unhandled",): 3, ("",): 4}
+    assert count(Table.RECEIPTS, ("mailbox",), Filter(equal={"state": "routed"})) == {("support",): 6, ("office",): 3}
+    assert count(Table.RECEIPTS, ("state",), Filter(equal={"long": "x" * 20_000})) == {
+        ("routed",): 9,
+        ("stored",): 3,
+    }
+    assert count(Table.RECEIPTS, by, Filter(equal={"mailbox": "nobody"})) == {}
+    assert count(Table.OUTBOX, by) == {}
+
+
+@pytest.mark.parametrize(
     "text", ["x" * 40_000, "\u241e2\u241ex", "a\ud800b", "\"'\\%_@p0", "gr\u00fc\u00dfe", "\U0001fa91"]
 )
 def test_a_scan_finds_unusual_texts(stores: Storage, text: str) -> None:

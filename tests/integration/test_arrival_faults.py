@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from shared.documents.blob_paths import raw_path
+from shared.intake.skipped import record_oversized
 from shared.keys import batch_prefix
 from shared.mailboxes.base import ListedMessage
 from shared.mailboxes.spool import Content
@@ -116,7 +117,9 @@ def test_8_1_a_fault_at_every_step_of_intake(storages: Storages, kind: str, way:
     names = undisturbed.names
     assert {"create", "flush", "commit", "put_many", "remove"} <= set(names)
     # A process that ends after an operation leaves the same state as one that ends before the next operation.
-    step = (3 if way is FailureMode.GONE_AFTER else 1) if storages.is_folder else 11
+    step = 3 if way is FailureMode.GONE_AFTER else 1
+    if not storages.is_folder:
+        step = 11 if kind == "imap" else 41
     for at in range(1, len(names) + 1, size(step, soak=1)):
         fixture = FaultFixture(storages.new(), **KINDS[kind])
         faults = FaultInjector(at, way)
@@ -145,6 +148,10 @@ def test_8_2_workers_that_store_the_same_arrivals_at_once(
     """A worker whose lease was lost may still be storing while another one begins."""
     for seed in range(size(12, soak=200) if storages.is_folder else size(2, soak=20)):
         fixture = ArrivalFixture(storages.new())
+        for message, _ in messages[3:5]:  # To store a message that was skipped before completes its receipt.
+            [candidate] = fixture.arrivals().look_up([message])
+            if message.key is not None:
+                record_oversized(fixture.arrivals(), candidate, message.size)
         random = Random(seed)
         turns = Turns(random, deaths)
         parts = [messages, messages[random.randrange(20) :], messages[: random.randrange(1, 40)]]

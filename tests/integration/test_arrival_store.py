@@ -12,13 +12,14 @@ import pytest
 from shared.documents.blob_paths import raw_path
 from shared.errors import WriteConflict
 from shared.intake import arrival_records
+from shared.intake.arrival_store import Candidate
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.keys import batch_prefix
 from shared.mailboxes.spool import Content
 from shared.observability import metric_names
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import MAX_TRANSACTION, Change, Storage, Table
+from shared.storage.base import MAX_TRANSACTION, Change, Create, Storage, Table
 from tests.integration.arrival_fixture import NOW, ArrivalFixture, changed_tables, letter, listed, store
 from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.telemetry import listen
@@ -58,7 +59,8 @@ class NotedCommits:
         self.stores = replace(stores, records=records)
 
     def _note(self, changes: Sequence[Change]) -> None:
-        self.transactions.append(changed_tables(changes))
+        # Only tables need the index.
+        self.transactions.append(changed_tables([change for change in changes if change.table is not Table.INDEX]))
 
     def _note_read(self, table: Table, *_: object, **__: object) -> None:
         self.reads.append(table.value)
@@ -137,6 +139,31 @@ def test_a_message_that_was_skipped_before_is_stored_under_its_receipt(
     assert receipts["1.2"].stored_at == NOW - timedelta(days=1), "the day is the receipt's"
     assert receipts["1.2"].message
     assert [request.retries for request in world.requests] == [0]
+
+
+@pytest.mark.parametrize("kind", [State.OVERSIZED, State.UNREADABLE, State.ERASED])
+def test_an_existing_receipt_that_two_workers_complete_at_once_has_one_entry(
+    world: ArrivalFixture, kind: State
+) -> None:
+    item = (listed(1, letter(1), None if kind is State.ERASED else ""), letter(1))
+    if kind is State.ERASED:
+        store(world.arrivals(), [item])
+        erase(world)
+    else:
+        skip(world, kind, 1)
+    others: list[Candidate] = []
+
+    def other_worker(changes: Sequence[Change]) -> None:
+        if not others and not isinstance(changes[0], Create):
+            others.extend(store(world.arrivals(), [item]))
+
+    noted = NotedCommits(world.stores, commit=other_worker)
+    stored = store(world.arrivals(noted.stores), [item])
+    assert [candidate.receipt.outbox for candidate in [*stored, *others] if candidate.receipt is not None] == [
+        entry.key for entry in world.entries() * 2
+    ]
+    assert len(others) == len(world.entries()) == 1
+    assert [request.retries for request in world.requests] == [0, 1]
 
 
 def erase(world: ArrivalFixture) -> None:

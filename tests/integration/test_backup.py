@@ -18,7 +18,7 @@ from shared.dispatch.outbox import republish_overdue
 from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.operations.backup import EXPORTED, export_records, import_records
 from shared.queue_messages import Poll, PollReason
-from shared.receipts import Receipt
+from shared.receipts import Receipt, State
 from shared.storage.base import Change, Table, Values
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
@@ -140,23 +140,52 @@ def test_an_import_that_was_stopped_is_repeated(
     with monkeypatch.context() as patch:
         commit = world.stores.records.commit
 
-        def fail(changes: Sequence[Change]) -> bool:
-            if is_reply_lost:
-                assert commit(changes)
+        def lose_reply(changes: Sequence[Change]) -> bool:
+            commit(changes)
             raise ServiceUnavailable("the storage is gone")
 
-        patch.setattr(world.stores.records, "commit", fail)
+        patch.setattr(world.stores.records, "commit", lose_reply)
         with pytest.raises(ServiceUnavailable):
             import_records(world.stores.records, tmp_path / "records.gz")
+    assert_stored_arrivals_have_entries(world)
+    (some, *_) = world.receipts()
+    world.stores.records.delete_many(Table.RECEIPTS, [some.arrival])
+    world.stores.records.delete_many(Table.OUTBOX, [some.outbox])
 
     result = import_records(world.stores.records, tmp_path / "records.gz")
 
-    assert result.to_be_routed == (0 if is_reply_lost else 2)
+    assert result.to_be_routed == 1
     assert outcomes(world) == ["stored", "stored"]
-    assert world.outbox_size() == 2
-    republish_overdue(world.stores, timedelta(), utc_now() + timedelta(hours=2))
-    work_until_idle(app)
-    assert outcomes(world) == ["routed", "routed"]
+    assert_stored_arrivals_have_entries(world)
+
+
+def test_an_import_creates_the_receipts_that_are_missing_and_keeps_the_entries_of_others(
+    world: ReplayFixture, tmp_path: Path
+) -> None:
+    world.poll_and_route(BOTH, letter("sales@example.com", 9))
+    messages = [letter("sales@example.com", number) for number in range(10, 70)]
+    world.servers["support"].deliver(*messages)
+    drain(world.app(BOTH))
+    export_records(world.stores.records, tmp_path / "records.gz")
+    before = entries(world)
+    lost = [receipt for receipt in world.receipts() if receipt.state is State.STORED][::2]
+    world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival for receipt in lost])
+    world.stores.records.delete_many(Table.OUTBOX, [receipt.outbox for receipt in lost])
+
+    result = import_records(world.stores.records, tmp_path / "records.gz")
+
+    assert (result.created, result.to_be_routed) == (30, 30)
+    assert entries(world).keys() == before.keys(), "with the keys that the receipts name"
+    assert_stored_arrivals_have_entries(world)
+
+
+def entries(world: ReplayFixture) -> dict[str, Values]:
+    return {record.key: record.values for record in world.stores.records.scan(Table.OUTBOX)}
+
+
+def assert_stored_arrivals_have_entries(world: ReplayFixture) -> None:
+    named = {receipt.outbox: receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED}
+    assert {key: values["arrival"] for key, values in entries(world).items()} == named
 
 
 @pytest.mark.parametrize("cut", [1, 10, 400])

@@ -207,9 +207,7 @@ def test_8_5_of_a_skipped_message_the_record_is_erased_and_the_mail_stays(world:
 def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     [record] = world.stores.records.scan(Table.RECEIPTS)
-    world.stores.records.create(
-        Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
-    )
+    world.create_receipt(identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32})
     with pytest.raises(ConfigurationError, match="beginning of 2 ids") as refused:
         run_forget(world, identity(TO_BOTH)[:20])
     assert [line.split()[0] for line in refused.value.errors[1:]] == sorted(["abababab", identity(TO_BOTH)[:61]])

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from shared.clock import utc_now
-from shared.documents.blob_paths import raw_path
 from shared.dispatch.outbox import Replay
+from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError, MessageMissing
 from shared.mime.parser import Message, parse
 from shared.operations.replay_preview import ReplayPreview

@@ -317,11 +317,11 @@ class _AtOperation:
     """Records that erase a message before one operation."""
 
     def __init__(self, world: ReplayFixture, at: int, message: str) -> None:
-        self.world, self.at, self.message, self.count = world, at, message, 0
+        self.world, self.at, self.message, self.calls = world, at, message, 0
 
     def __getattr__(self, name: str) -> Any:
-        self.count += 1
-        if self.count == self.at:
+        self.calls += 1
+        if self.calls == self.at:
             erase(self.world, self.message)
         return getattr(self.world.stores.records, name)
 

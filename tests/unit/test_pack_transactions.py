@@ -71,7 +71,8 @@ def test_a_record_is_changed_once_in_a_transaction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "escaped"), [("x" * 10_000, 1), ("\u00fc" * 10_000, 6), ("\U0001fa91" * 10_000, 12), ("\0" * 10_000, 6)]
+    ("text", "escaped"),
+    [("x" * 10_000, 1), ('"' * 40_000, 2), ("\u00fc" * 10_000, 6), ("\U0001fa91" * 10_000, 12), ("\0" * 10_000, 6)],
 )
 def test_the_json_of_a_transaction_is_limited(text: str, escaped: int) -> None:
     groups = [arrival(number, text) for number in range(400)]

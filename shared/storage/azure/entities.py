@@ -6,11 +6,9 @@ are hex digits, which sort before every such prefix: both kinds are contiguous i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
-
-from azure.data.tables import EdmType, EntityProperty
 
 from shared.storage.base import (
     PARTITION_DIGITS,
@@ -54,17 +52,29 @@ def row_key(table: Table, key: str) -> str:
     return _PREFIXES.get(table, "") + key
 
 
-def to_entity(table: Table, key: str, values: Values) -> dict[str, Any]:
-    """Return a record as an entity for the SDK."""
-    entity: dict[str, Any] = {"PartitionKey": partition_key(table, key), "RowKey": row_key(table, key)}
+def to_json(partition: str, row: str, values: Values) -> dict[str, str | bool]:
+    """Return an entity's properties as JSON values, those that are not texts or booleans with their type."""
+    properties: dict[str, str | bool] = {"PartitionKey": partition, "RowKey": row}
     for name, value in values.items():
         if isinstance(value, str):
-            entity |= split_text(name, value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            entity[name] = EntityProperty(value, EdmType.INT64)
+            if value.isascii() and len(value) <= MAX_PROPERTY_LENGTH:
+                properties[name] = value  # most texts; the others may have to be split or changed
+            else:
+                properties |= split_text(name, value)
+        elif isinstance(value, bool):
+            properties[name] = value
+        elif isinstance(value, int):
+            properties[name] = str(value)
+            properties[f"{name}@odata.type"] = "Edm.Int64"
         else:
-            entity[name] = value
-    return entity
+            properties[name] = format_time(value)
+            properties[f"{name}@odata.type"] = "Edm.DateTime"
+    return properties
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as the service's JSON and filters have it."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def split_text(name: str, text: str) -> dict[str, str]:
@@ -77,69 +87,76 @@ def split_text(name: str, text: str) -> dict[str, str]:
     return {name: first} | {f"{name}{_PIECE_SEPARATOR}{number}": piece for number, piece in enumerate(pieces[1:], 1)}
 
 
-def to_record(table: Table, entity: Any) -> Record:
-    """Return an entity of the SDK as a record."""
-    properties = {name: _to_value(value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
+def to_record(table: Table, entity: Mapping[str, Any]) -> Record:
+    """Return an entity, as JSON values with minimal metadata, as a record."""
     values: dict[str, Value] = {}
-    for name, value in properties.items():
-        if _PIECE_SEPARATOR in name:
+    for name, value in entity.items():
+        if name in _SYSTEM_PROPERTIES or "odata." in name or _PIECE_SEPARATOR in name:
             continue
-        values[name] = value
-        if isinstance(value, str) and value.startswith(_COUNT_MARK):
-            # Pieces beyond the count belong to an earlier, longer text.
-            _, count, first = value.split(_COUNT_MARK, 2)
-            values[name] = first + "".join(
-                str(properties[f"{name}{_PIECE_SEPARATOR}{number}"]) for number in range(1, int(count))
-            )
+        if isinstance(value, str):
+            convert = _CONVERSIONS.get(entity.get(f"{name}@odata.type", ""))
+            if convert is not None:
+                values[name] = convert(value)
+            else:
+                values[name] = _join_pieces(entity, name) if value.startswith(_COUNT_MARK) else value
+        else:
+            assert isinstance(value, int)  # a boolean is one, too
+            values[name] = value
     key = str(entity["RowKey"]).removeprefix(_PREFIXES.get(table, ""))
-    return Record(key, values, str(entity.metadata["etag"]))
+    return Record(key, values, str(entity["odata.etag"]))
 
 
-def _to_value(value: Any) -> Value:
-    if isinstance(value, EntityProperty):
-        return int(value.value)
-    if isinstance(value, datetime):
-        # The SDK returns a subclass that also has the service's text. A plain datetime prints the same everywhere.
-        return datetime.fromisoformat(value.isoformat())
-    assert isinstance(value, str | int | bool)
-    return value
+_SYSTEM_PROPERTIES: Final = frozenset({"PartitionKey", "RowKey", "Timestamp"})
+
+_CONVERSIONS: Final[Mapping[str, Callable[[str], Value]]] = {
+    "Edm.Int64": int,
+    "Edm.DateTime": datetime.fromisoformat,  # ignores the seventh digit of the seconds, which is a tick
+}
+"""Types whose values are JSON texts."""
+
+
+def _join_pieces(entity: Mapping[str, Any], name: str) -> str:
+    # Pieces beyond the count belong to an earlier, longer text.
+    _, count, first = str(entity[name]).split(_COUNT_MARK, 2)
+    return first + "".join(str(entity[f"{name}{_PIECE_SEPARATOR}{number}"]) for number in range(1, int(count)))
 
 
 Comparison = tuple[str, str, str | bool | datetime]
 """A property's name, an operator of OData, and the value that the property is compared with."""
 
 
-def to_queries(table: Table, where: Filter) -> list[tuple[str, dict[str, Any]]]:
-    """Return OData filters that select the matching records together, each with its parameters.
+def to_queries(table: Table, where: Filter) -> list[str]:
+    """Return OData filters that select the matching records together.
 
-    There is one filter for each partition that is shared with another table: a range of row keys omits the other
-    table's records in a partition, but not in a table. The filter is empty if all entities of a table match.
+    Records that share another table's partitions are a range of each partition, and there is a filter for each: the
+    other table's records are not read. The filter is empty if all entities of a table match.
     """
-    conditions = [*_conditions(where)]
     if where.key_prefix and len(where.key_prefix) >= PARTITION_DIGITS.get(table, 2):
-        partitions = [partition_key(table, where.key_prefix)]
+        partitions: list[list[Comparison]] = [[("PartitionKey", "eq", partition_key(table, where.key_prefix))]]
     elif table in _SHARING and not where.key_prefix:
-        partitions = [*"0123456789abcdef"]
+        partitions = [[("PartitionKey", "eq", digit)] for digit in _DIGITS]
     else:
-        partitions = []
-        conditions = [*_starts_with("PartitionKey", where.key_prefix), *conditions]
-    rows = [*_row_range(table, where.key_prefix)]
-    if not partitions:
-        return [_to_odata([*rows, *conditions])]
-    return [_to_odata([("PartitionKey", "eq", partition), *rows, *conditions]) for partition in partitions]
+        partitions = [[*_starts_with("PartitionKey", where.key_prefix)]]
+    conditions = [*_row_range(table, where.key_prefix), *_conditions(where)]
+    if where.key_from:
+        conditions.append(("RowKey", "ge", row_key(table, where.key_from)))
+    return [_to_odata([*partition, *conditions]) for partition in partitions]
 
 
 _SHARING: Final = {*SHARED_TABLES, *SHARED_TABLES.values()}
-"""Tables whose partitions have records of two tables. Their partitions are named by one digit."""
+"""Tables whose partitions have records of several tables: each partition is read, and of it only a range."""
 
-assert all(PARTITION_DIGITS[table] == 1 for table in _SHARING)
+_DIGITS: Final = "0123456789abcdef"
+"""The partitions of tables in `SHARED_TABLES`."""
+
+assert all(PARTITION_DIGITS[table] == 1 for table in SHARED_TABLES)
 
 
 def _row_range(table: Table, key_prefix: str) -> Iterator[Comparison]:
     prefix = row_key(table, key_prefix)
     if prefix:
         yield from _starts_with("RowKey", prefix)
-    elif table in _SHARING:
+    elif table in SHARED_TABLES.values():
         yield "RowKey", "lt", _END_OF_KEYS
 
 
@@ -160,7 +177,12 @@ def _starts_with(name: str, prefix: str) -> Iterator[Comparison]:
         yield name, "lt", prefix_upper_bound(prefix)
 
 
-def _to_odata(comparisons: Iterable[Comparison]) -> tuple[str, dict[str, Any]]:
-    comparisons = list(comparisons)
-    terms = [f"{name} {operator} @p{number}" for number, (name, operator, _) in enumerate(comparisons)]
-    return " and ".join(terms), {f"p{number}": value for number, (_, _, value) in enumerate(comparisons)}
+def _to_odata(comparisons: Sequence[Comparison]) -> str:
+    return " and ".join(f"{name} {operator} {_to_literal(value)}" for name, operator, value in comparisons)
+
+
+def _to_literal(value: str | bool | datetime) -> str:
+    """Return a value in OData's syntax (Microsoft's page "Querying tables and entities")."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower() if isinstance(value, bool) else f"datetime'{format_time(value)}'"
