@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_a_full_database_raises_service_unavailable_and_recovers(folder: Path) -
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     def fill(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO records VALUES ('claims', ?, 1, ?)", ("a", "x" * 100_000))
+        connection.execute("INSERT INTO records VALUES ('claims', ?, 1, ?)", ("a", json.dumps({"text": "x" * 100_000})))
 
     database.write(limit)
     for _ in range(2):
