@@ -64,7 +64,7 @@ DAYS_COUNTED: Final = 7
 """Days before today whose arrivals are counted by day. Older ones are counted together."""
 
 _OLDER: Final = ""
-"""Stands in the totals for all older days."""
+"""The day of the totals of all older days."""
 
 READ_TOGETHER: Final = 64
 """Receipts that are read at once."""
