@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from functions_host.function_index import HttpTrigger, QueueTrigger, TimerTrigge
 from functions_host.host_json import HostConfig, read_config
 from functions_host.host_mode import AS_IN_AZURE, HostMode
 from functions_host.invoker import Counts, FunctionInvoker
-from functions_host.queue_listener import DRAIN_POLL_INTERVAL, DRAINING, ListenerPace, QueueListener
+from functions_host.queue_listener import DRAINING, ListenerPace, QueueListener
 from functions_host.storage_retry import HOST_RETRIES, PATIENT_RETRIES, QueueStorageFailed
 from functions_host.timer_listener import TimerListener, timer_payload
 from functions_host.timer_lock import TimerLock
@@ -35,6 +35,9 @@ GRACE = 10.0
 
 CUT_OFF = 1.0
 """Seconds that a check of a queue, which is under way when the host stops, has to end; then it is cut off."""
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two reports of the progress of draining, at least."""
 
 HTTP_THREADS = 8
 """HTTP functions that may run at once in addition to full queues."""
@@ -82,6 +85,7 @@ class Host:
         self._mode = mode
         self._failure: QueueStorageFailed | None = None
         self._failed = asyncio.Event()
+        self._drain_changed = asyncio.Event()
         self.invoker = FunctionInvoker(engine, storage, config)
         statuses = statuses or NoStatuses()
         self._queues = [
@@ -97,6 +101,8 @@ class Host:
         for function in engine.functions:
             for output in function.outputs:
                 self.invoker.queue(function, output.queue)
+        for queue in self._queues:
+            queue.on_empty = self._drain_changed.set
         self.invoker.on_put = self._poll_queue
         self.invoker.on_end = self._poll_soon
         http = any(isinstance(f.trigger, HttpTrigger) for f in engine.functions)
@@ -195,7 +201,10 @@ class Host:
                 queue.empty_at = -1
                 group.create_task(queue.run(lambda: done, group, pace))
             while not self._idle() and self._failure is None:
-                await asyncio.sleep(DRAIN_POLL_INTERVAL / 5)
+                # Only a check of a queue, or a failure, ends the draining.
+                self._drain_changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._drain_changed.wait(), PROGRESS_INTERVAL if progress else None)
                 if progress is not None and reported != self.invoker.revision:
                     reported = self.invoker.revision
                     progress(self.invoker.counts)
@@ -244,6 +253,7 @@ class Host:
             log.error("the host ends: %s", error)
             self._failure = error
             self._failed.set()
+            self._drain_changed.set()
 
     async def _wait_for(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set, or set it when the host fails."""

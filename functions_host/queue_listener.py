@@ -85,6 +85,7 @@ class QueueListener:
         runner: runs single messages.
         items: the messages that are running.
         empty_at: the invoker's revision when the queue was last found empty; -1 if it may hold messages.
+        on_empty: called after the queue was found empty.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class QueueListener:
         self._next_poll = 0.0
         self._not_before = 0.0
         self.empty_at = -1
+        self.on_empty: Callable[[], None] = lambda: None
 
     def poll_within(self, seconds: float) -> None:
         """Check the queue within `seconds` if the pace allows it, since it may hold messages."""
@@ -173,6 +175,7 @@ class QueueListener:
                 self._next_poll = loop.time()
             else:
                 self.empty_at = revision
+                self.on_empty()
                 self._next_poll = loop.time() + self._interval.next()
 
     async def _receive(self) -> list[QueueItem]:

@@ -398,7 +398,7 @@ class RoutingAttempt:
     def _conclude_changed(self) -> bool:
         """Conclude the arrival. Return False if another worker concluded it, or it was erased."""
         records, key = self.storage.records, self.entry.arrival
-        receipt, entry = self.record if self.is_replay else None, OutboxEntry.read(self.storage.records, self.entry.key)
+        receipt, entry = self.record if self.is_replay else None, self._read_entry()
         for _ in range(MAX_CONCLUSIONS):
             if (entry is not None or receipt is not None) and records.commit(self._changes(receipt, entry)):
                 return True
@@ -411,7 +411,7 @@ class RoutingAttempt:
                 return False
             if all(current.values.get(name) == value for name, value in self._values.items()):
                 return True  # By this very transaction, whose reply was lost.
-            entry = OutboxEntry.read(records, self.entry.key)
+            entry = self._read_entry()
             if self.is_replay:
                 if state not in ROUTABLE_STATES or current.values.get("routed_at") != self.record.values.get(
                     "routed_at"
@@ -436,6 +436,17 @@ class RoutingAttempt:
         if self.entry.replay is not None:
             values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
             self.storage.records.create(Table.OUTBOX, self.entry.key, values)
+
+    def _read_entry(self) -> OutboxEntry | None:
+        """Return the entry as it is now; None if it is gone, or is that of a rollback, and so no right to conclude.
+
+        It may be marked as failed, by a worker that died before it deleted it.
+        """
+        entry = OutboxEntry.read(self.storage.records, self.entry.key)
+        state = entry.receipt.values["state"] if entry is not None and entry.receipt is not None else ""
+        if state == State.FAILED.value:
+            self._was_dead_lettered = True
+        return None if state == State.ERASED.value else entry
 
     def _roll_back(self) -> None:
         """Delete what this attempt wrote for an arrival that was erased meanwhile.

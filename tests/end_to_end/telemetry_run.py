@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,9 @@ def main(settings: Path, unknown: str, poisoned: str) -> None:
     with open_app(settings) as app:
         for queue, arrival in ((QueueName.ROUTE_REQUESTS, unknown), (QueueName.ROUTE_REQUESTS_POISON, poisoned)):
             replay = Replay(arrival, "support", "failed/x")
-            app.storage.records.create(Table.OUTBOX, replay.outbox, replay.to_outbox_values(utc_now()))
+            # In an hour: `run-once` publishes again what is in the outbox at its start.
+            values = replay.to_outbox_values(utc_now() + timedelta(hours=1))
+            app.storage.records.create(Table.OUTBOX, replay.outbox, values)
             app.storage.queues[queue].put_many([RouteRequest(replay.outbox).to_json()])
         failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO())))).failures
         record_latency(0.01, 202, None)

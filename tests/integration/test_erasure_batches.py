@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -18,7 +18,7 @@ from shared.errors import MessageMissing, WriteConflict
 from shared.operations.erasure import Eraser
 from shared.queue_messages import RouteRequest
 from shared.receipts import State
-from shared.storage.base import MAX_TRANSACTION, Create, Storage, Table, scan_by_values
+from shared.storage.base import MAX_TRANSACTION, Change, Create, Records, Storage, Table, Values, scan_by_values
 from tests.end_to_end.command import identity, opened
 from tests.integration.erasure_fixture import SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
@@ -232,6 +232,67 @@ def test_8_5_a_rollback_that_dies_at_any_operation_is_continued_from_the_outbox(
         if operations.count < at:
             break
     assert rolled_back > 1
+
+
+class Hooked:
+    """Records that call functions at a conclusion.
+
+    Args:
+        inner: the records.
+        before_conclusion: called before the first transaction that changes a receipt.
+        after_entry: called after an entry of the outbox was created.
+    """
+
+    def __init__(
+        self, inner: Records, before_conclusion: Callable[[], None], after_entry: Callable[[], None] = lambda: None
+    ) -> None:
+        self._inner = inner
+        self._before = [before_conclusion]
+        self._after_entry = after_entry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def commit(self, changes: Sequence[Change]) -> bool:
+        if any(change.table is Table.RECEIPTS for change in changes) and self._before:
+            self._before.pop()()
+        return self._inner.commit(changes)
+
+    def create(self, table: Table, key: str, values: Values) -> bool:
+        created = self._inner.create(table, key, values)
+        if table is Table.OUTBOX:
+            self._after_entry()
+        return created
+
+
+def test_8_5_an_entry_of_a_rollback_gives_no_other_late_worker_the_right_to_conclude(world: ReplayFixture) -> None:
+    """Three workers: the first concludes, and the arrival is erased; the second dies in its rollback."""
+    app = world.app(BOTH)
+    request, (first,) = store_batch(world, app, TO_BOTH)
+
+    def late(records: Any) -> MessageRouter:
+        return replace(app.router, storage=replace(world.stores, records=records))
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    def conclude_and_erase() -> None:
+        assert app.router.route(request) == ["routed"]
+        run_forget(world, identity(TO_BOTH))
+
+    def second_worker() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            late(Hooked(world.stores.records, conclude_and_erase, die)).route(request)
+        assert [entry.receipt and entry.receipt.values["state"] for entry in outbox_of(world, first.arrival)] == [
+            State.ERASED
+        ]
+
+    late(Hooked(world.stores.records, second_worker)).route(request)
+    app.router.route(request, tried=True)
+    assert current_receipt(world.stores, first.arrival).is_fully_erased
+    assert outbox_of(world, first.arrival) == []
+    assert not [gone for gone in TRACES if gone in dump_storage(world.stores)]
+    assert list(world.stores.blobs.list()) == []
 
 
 def test_8_5_all_claims_of_an_owner_are_found_among_thousands_in_one_partition(storage: str) -> None:

@@ -362,6 +362,34 @@ def test_an_arrival_that_another_worker_concluded_is_left_out_of_the_conclusion(
     assert world.results().total() == 16
 
 
+def test_8_4_a_conclusion_beside_a_dead_letter_that_died_resolves_its_record(world: BatchFixture) -> None:
+    """The worker of the dead letter dies after its record, so that the entry is there, and marked as failed."""
+    request, receipts = world.store_batch(*SIXTEEN)
+    victim = RouteRequest(receipts[VICTIM].outbox)
+    written: list[str] = []
+
+    def die() -> None:
+        raise ProcessKilled
+
+    def read(data: Any) -> Any:
+        if not written:
+            router = world.app().router
+            router.record_error(victim, ValueError("an unexpected error"))
+            blobs: Any = InterceptedCalls(world.stores.blobs, flush=die)
+            with pytest.raises(ProcessKilled):
+                replace(router, storage=replace(world.stores, blobs=blobs)).dead_letter(victim)
+            written.extend(world.paths("failed/"))
+        return parse(data)
+
+    assert replace(world.app().router, parse=read).route(request) == ["routed"] * 16
+    [path] = written
+    assert world.read(path)["resolved"]["outcome"] == "routed"
+    assert world.app().router.dead_letter(victim) == []
+    assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
+    assert world.entries() == set()
+    assert world.results().total() == 16
+
+
 def test_an_arrival_above_the_limit_is_routed_alone(world: BatchFixture) -> None:
     """Intake gives it a batch of its own. A request that names it beside others routes it after them."""
     large = letter(60, text="x" * 70 + "\r\n") + (b"x" * 70 + b"\r\n") * (MEMORY_LIMIT // 72)
