@@ -64,7 +64,7 @@ DAYS_COUNTED: Final = 7
 """Days before today whose arrivals are counted by day. Older ones are counted together."""
 
 _OLDER: Final = ""
-"""Names all older days in the totals."""
+"""The day of the totals of all older days."""
 
 READ_TOGETHER: Final = 64
 """Receipts that are read at once."""
@@ -135,6 +135,11 @@ class _Entry:
     outcome: str
     record: Record | None = field(default=None, compare=False)
 
+    @property
+    def day(self) -> str:
+        """The day on which it was stored, UTC."""
+        return self.stored_at.astimezone(UTC).date().isoformat()
+
     def new_key(self, now: datetime) -> str:
         """Return a new key, which sorts after the keys of earlier entries in its partition."""
         return f"{self.arrival[0]}{_ENTRIES}{_microseconds(now):016x}{secrets.token_hex(8)}"
@@ -176,10 +181,9 @@ class _Entry:
 
     def count(self, counts: Counts) -> None:
         """Count the change."""
-        day = self.stored_at.astimezone(UTC).date().isoformat()
         for outcome, number in ((self.previous, -1), (self.outcome, 1)):
             if outcome != WAITING:
-                counts[self.mailbox, day, outcome] += number
+                counts[self.mailbox, self.day, outcome] += number
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,25 +327,32 @@ class ReceiptIndex:
         return changes if changes and self.is_needed else []
 
     def count(self, day: date | None = None) -> Counter[tuple[str, str]]:
-        """Return the number of arrivals by mailbox and outcome, those that wait to be routed included.
+        """Return the number of arrivals by mailbox and outcome: one result of `count_each`."""
+        return self.count_each([day])[0]
+
+    def count_each(self, days: Sequence[date | None]) -> list[Counter[tuple[str, str]]]:
+        """Return the numbers of arrivals by mailbox and outcome, those that wait to be routed included.
 
         An arrival that is routed meanwhile may be counted as waiting, too.
 
         Args:
-            day: only arrivals stored on this day, UTC: today, or one of the `DAYS_COUNTED` before; None: all arrivals.
+            days: a result is about the arrivals stored on one of these days, UTC: today, or one of the `DAYS_COUNTED`
+                before; None: about all arrivals.
         """
-        counts: Counter[tuple[str, str]] = Counter()
         waiting = {entry.arrival: entry for entry in self._waiting()}
+        counts: Counts = Counter()
         for partition in self._partitions():
             for entry in partition.entries:
                 waiting.pop(entry.arrival, None)  # It was routed after the outbox was read.
-            for (mailbox, of_day, outcome), number in partition.counts().items():
-                if number and (day is None or of_day == day.isoformat()):
-                    counts[mailbox, outcome] += number
+            counts.update(partition.counts())
         for entry in waiting.values():
-            if day is None or entry.stored_at.astimezone(UTC).date() == day:
-                counts[entry.mailbox, WAITING] += 1
-        return counts
+            counts[entry.mailbox, entry.day, WAITING] += 1
+        results: list[Counter[tuple[str, str]]] = [Counter() for _ in days]
+        for (mailbox, of_day, outcome), number in counts.items():
+            for day, result in zip(days, results, strict=True):
+                if number and (day is None or of_day == day.isoformat()):
+                    result[mailbox, outcome] += number
+        return results
 
     def newest_first(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +12,10 @@ from pathlib import Path
 from shared.documents.blob_paths import RecordKind, raw_path, record_path, result_path
 from shared.documents.serialization import to_bytes
 from shared.documents.writer import to_document
-from shared.keys import BATCH, arrival_key, claim_key, digest, outbox_key
+from shared.keys import BATCH, arrival_key, claim_key, outbox_key
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State, search_columns
-from shared.storage.base import Records, Table, Values
+from shared.storage.base import Change, Create, Record, Records, Table, Values, pack_transactions
 from tests.servers.mail import plain_mail
 
 DAYS = 100
@@ -81,7 +82,7 @@ class GrownStore:
             reported_size=2_000,
             received=self.stored_at(number),
             stored_at=self.stored_at(number),
-            outbox=outbox_key(digest("batch", str(number // 16))[:BATCH], arrival),
+            outbox=outbox_key(f"{number // 16:0{BATCH}x}", arrival),
             state=State.ROUTED,
             removed=True,
         )
@@ -108,14 +109,21 @@ class GrownStore:
         }  # fmt: skip
 
     def write_records(self, records: Records) -> None:
-        """Create the receipts, and three claims for each routed arrival."""
+        """Create the receipts, with their entries in the index of tables, and a claim for each routed arrival."""
+        index = ReceiptIndex(records)
         for start in range(0, self.count, _BATCH):
             numbers = range(start, min(self.count, start + _BATCH))
             receipts = {number: self.receipt(number) for number in numbers}
             rows = {receipt.arrival: self.values(number, receipt) for number, receipt in receipts.items()}
-            records.create_many(Table.RECEIPTS, rows)
-            routed = [receipt for number, receipt in receipts.items() if self.outcome(number) == "routed"]
-            records.create_many(Table.CLAIMS, dict(_claims(routed)))
+            claims = dict(
+                _claims([receipt for number, receipt in receipts.items() if self.outcome(number) == "routed"])
+            )
+            if index.is_needed:
+                _commit(records, (_with_entry(index, key, values) for key, values in rows.items()))
+                _commit(records, ([Create(Table.CLAIMS, key, values)] for key, values in claims.items()))
+            else:
+                records.create_many(Table.RECEIPTS, rows)
+                records.create_many(Table.CLAIMS, claims)
 
     def write_files(self, folder: Path) -> None:
         """Write the raw bytes and the records of the unhandled arrivals into a store's folder."""
@@ -147,16 +155,25 @@ def _record_path(receipt: Receipt) -> str:
     return record_path("unhandled", receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
 
 
+def _with_entry(index: ReceiptIndex, key: str, values: Values) -> list[Change]:
+    receipt = Receipt.from_record(Record(key, dict(values), ""))
+    return [Create(Table.RECEIPTS, key, values), *index.changes(None, receipt, receipt.stored_at)]
+
+
+def _commit(records: Records, groups: Iterable[Sequence[Change]]) -> None:
+    for transaction in pack_transactions(groups):
+        assert records.commit([change for group in transaction for change in group])
+
+
 def _claims(receipts: Sequence[Receipt]) -> Iterator[tuple[str, Values]]:
     for receipt in receipts:
-        for kind in ("raw", "content", "message-id"):
-            yield (
-                claim_key(kind, digest(kind, receipt.message), RECIPIENT),
-                {
-                    "owner": receipt.arrival,
-                    "recipient": RECIPIENT,
-                    "kind": kind,
-                    "message": receipt.message,
-                    "result": result_path("sales", receipt.stored_at, receipt.message, RECIPIENT),
-                },
-            )
+        yield (
+            claim_key("raw", receipt.message, RECIPIENT),
+            {
+                "owner": receipt.arrival,
+                "recipient": RECIPIENT,
+                "kind": "raw",
+                "message": receipt.message,
+                "result": result_path("sales", receipt.stored_at, receipt.message, RECIPIENT),
+            },
+        )

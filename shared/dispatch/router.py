@@ -368,9 +368,10 @@ class MessageRouter:
         minutes.
         """
         self.summary.flush()
+        republished = republish_overdue(self.storage, older_than, self.now())
         if ReceiptIndex(self.storage.records).is_needed:
             fold(self.storage.records, self.now())
-        return republish_overdue(self.storage, older_than, self.now())
+        return republished
 
 
 def _live(attempts: Iterable[RoutingAttempt]) -> list[RoutingAttempt]:

@@ -104,7 +104,8 @@ def read_ledger(records: Records, now: datetime) -> Ledger:
     day = now.astimezone(UTC).date()
     index = ReceiptIndex(records)
     if index.is_needed:
-        return Ledger(day, _by_mailbox(index.count(day)), _by_mailbox(index.count()))
+        today, in_all = index.count_each([day, None])
+        return Ledger(day, _by_mailbox(today), _by_mailbox(in_all))
     midnight = datetime.combine(day, time(), UTC)
     return Ledger(
         day,

@@ -23,11 +23,11 @@ from shared.storage.base import FIRST_YEAR, Filter, Records, Table
 MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
 
-MAX_LOOKED_UP: Final = 10
-"""Ids that are shortened after others that begin like them are searched, on tables: as many as an error lists."""
+MAX_COMPARED: Final = 10
+"""Ids that are compared with others before they are shortened, on tables: as many as an error lists."""
 
 UNCHECKED_DIGITS: Final = 12
-"""Hex digits of ids that are shortened without a search.
+"""Hex digits of ids that are shortened without being compared.
 
 Among ten million ids, one in 28 million displayed ids is ambiguous (16**12 / 10**7): a command that gets it lists the
 candidates.
@@ -212,14 +212,14 @@ def display_id(receipt: Receipt) -> str:
 def shorten_ids(records: Records, ids: Collection[str]) -> dict[str, str]:
     """Return a short prefix of each id: the shortest that no other id in the store has, of `MIN_ID_DIGITS` at least.
 
-    On tables, the search for an id takes a query in each partition. For more than `MAX_LOOKED_UP` ids, there is none,
-    and each prefix has `UNCHECKED_DIGITS`.
+    On tables, it takes a query in each partition to compare an id with others. More than `MAX_COMPARED` ids are not
+    compared, and each prefix has `UNCHECKED_DIGITS`.
 
     Args:
         records: where receipts are stored.
         ids: ids of messages and keys of arrivals.
     """
-    if len(ids) > MAX_LOOKED_UP and ReceiptIndex(records).is_needed:
+    if len(ids) > MAX_COMPARED and ReceiptIndex(records).is_needed:
         return {id_: id_[:UNCHECKED_DIGITS] for id_ in ids}
     by_prefix: defaultdict[str, set[str]] = defaultdict(set)
     for id_ in ids:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.growth import commands, fill, run
+from shared.storage.folder.blobs import HIDDEN
 from shared.storage.folder.in_use import DATABASE
 from tests.end_to_end.command import ROOT
 from tests.grown_store import GrownStore, grown_store
@@ -66,8 +67,9 @@ def test_an_index_answers_at_100_000_arrivals(
     store: GrownStore, settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = {name: run(words, settings) for name, words in commands(store).items()}
+    database = settings.parent / "mail" / HIDDEN / DATABASE
     with capsys.disabled():
-        print(f"\n{ARRIVALS} arrivals, {(settings.parent / 'mail' / DATABASE).stat().st_size / 1e6:.0f} MB")
+        print(f"\n{ARRIVALS} arrivals, {database.stat().st_size / 1e6:.0f} MB")
         for name, (seconds, cpu) in times.items():
             print(f"{name:32} {seconds:6.2f} s  {cpu:6.2f} s of CPU")
     for name, (_, cpu) in times.items():

@@ -106,6 +106,9 @@ _BY_TIME: Final = {(Table.RECEIPTS, "stored_at"): BY_STORED_AT, (Table.RECEIPTS,
 INDEXES: Final = (*_BY_TEXT.values(), BY_SEVERAL_SENDERS, BY_OUTCOME, *_BY_TIME.values())
 """The indexes of the database."""
 
+SELECTIVE_DIGITS: Final = 4
+"""Digits of a key that select fewer records than an index by time does. Fewer digits name a partition of tables."""
+
 COUNTED: Final = frozenset({"mailbox", "state", "outcome"})
 """The properties by which receipts are counted from an index."""
 
@@ -128,7 +131,7 @@ class Query:
 
 def index_for(table: Table, where: Filter, *, newest_first: bool = False) -> Index | None:
     """Return the index for a query; None: the primary key."""
-    if where.key_prefix:
+    if len(where.key_prefix) >= SELECTIVE_DIGITS:
         return None
     texts = {name for name, value in where.equal.items() if isinstance(value, str)} | {*where.prefixes}
     for (of_table, name), index in _BY_TEXT.items():
