@@ -72,6 +72,7 @@ SLOW = (
     "tests/integration/test_pop3_scripted.py",
     "tests/integration/test_pop3_pipelining.py",
     "tests/integration/test_replay_faults.py",
+    "tests/integration/test_route_batch_faults.py",
     "tests/integration/test_same_message_id.py",
     "tests/integration/test_sign_in",
     "tests/integration/test_simulator_sdk.py",

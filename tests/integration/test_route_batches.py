@@ -425,18 +425,25 @@ def test_an_arrival_above_the_limit_is_routed_alone(world: BatchFixture) -> None
     ]
 
 
-def test_7_4_the_results_of_a_batch_follow_the_flush_of_all_its_messages(world: BatchFixture) -> None:
-    world.store(*SIXTEEN)
+def test_7_4_a_batch_is_concluded_when_its_results_and_records_are_durable(world: BatchFixture) -> None:
+    """Results follow the flush of all messages, and the conclusion that of all results and records."""
+    world.store(*SIXTEEN[:4], SIXTEEN[0], letter(70, "nobody@unknown.example"))
     steps: list[str] = []
 
     def note(path: str, *_args: object, **_options: object) -> None:
         steps.append(path.partition("/")[0])
 
+    def note_commit(changes: Sequence[Change]) -> None:
+        steps.extend("concluded" for _ in changes_of(changes, Table.RECEIPTS))
+
     blobs: Any = InterceptedCalls(world.stores.blobs, create=note, flush=lambda: steps.append("flush"))
-    app = world.app(replace(world.stores, blobs=blobs))
-    app = replace(app, router=replace(app.router, storage=replace(app.router.storage)))
+    app = with_commits(world, note_commit)
+    app = replace(app, router=replace(app.router, storage=replace(app.router.storage, blobs=blobs)))
     world.run_host(app)
-    assert steps == [*["messages"] * 16, "flush", *["routed"] * 16, "flush"]
+    world.assert_all_routed()
+    assert steps[:10] == [*["messages"] * 5, "flush", *["routed"] * 4]
+    assert sorted(steps[10:12]) == ["duplicates", "unhandled"]
+    assert steps[12:] == ["flush", *["concluded"] * 6]
 
 
 def test_6_1_a_thread_in_one_batch_is_one_conversation(world: BatchFixture) -> None:
