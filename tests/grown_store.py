@@ -15,7 +15,8 @@ from shared.documents.writer import to_document
 from shared.keys import BATCH, arrival_key, claim_key, outbox_key
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State, search_columns
-from shared.storage.base import Change, Create, Record, Records, Table, Values, pack_transactions
+from shared.storage.base import Change, Create, Record, Records, Table, Values
+from shared.storage.transactions import pack_transactions
 from tests.servers.mail import plain_mail
 
 DAYS = 100

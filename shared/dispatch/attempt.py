@@ -12,18 +12,19 @@ import mmap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from shared.clock import Now
 from shared.dispatch.artifacts import roll_back
 from shared.dispatch.claims import Claim
+from shared.dispatch.conclusion import Conclusion
 from shared.dispatch.deduplication import Claims, unfinished_matches
 from shared.dispatch.failures import dead_letter
 from shared.dispatch.outbox import OutboxEntry
 from shared.dispatch.plan import Replacement, RoutingPlan, is_requested, make_plan
-from shared.dispatch.record_resolution import mark_resolved, resolve_outdated_records
+from shared.dispatch.record_resolution import mark_resolved
 from shared.dispatch.routing_input import (
     Conversations,
     Membership,
@@ -36,23 +37,19 @@ from shared.dispatch.routing_input import (
 )
 from shared.documents.blob_paths import is_result_for, reissued_result_path, result_path
 from shared.documents.writer import DocumentWriter
-from shared.errors import MessageMissing, WriteConflict
+from shared.errors import MessageMissing
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
 from shared.observability.log_context import short_id
-from shared.receipt_index import ReceiptIndex
 from shared.receipts import ROUTABLE_STATES, TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, VisibleContent, fingerprints
 from shared.routing.model import Decision, Match, Unhandled
 from shared.routing.route_table import RouteTable
-from shared.storage.base import Change, Create, Delete, Merge, Record, Storage, Table, Values
+from shared.storage.base import Change, Create, Record, Storage, Table, Values
 
 MAX_OUTCOME_LENGTH: Final = 100_000
 """Characters of outcomes in a receipt; beyond it, only the number of outcomes is kept. A table entity holds 1 MiB."""
-
-MAX_CONCLUSIONS: Final = 5
-"""Attempts to conclude an arrival whose receipt or outbox entry other workers change meanwhile."""
 
 _log = logging.getLogger("mailroom.dispatch")
 
@@ -119,8 +116,7 @@ class RoutingAttempt:
     _raw: ExitStack = field(default_factory=ExitStack, init=False)
     _data: bytes | mmap.mmap = field(default=b"", init=False)
     _replacements: dict[str, Replacement] = field(default_factory=dict, init=False)
-    _values: Values = field(default_factory=dict, init=False)
-    _was_dead_lettered: bool = field(default=False, init=False)
+    _conclusion: Conclusion = field(init=False)
 
     @property
     def receipt(self) -> Receipt:
@@ -363,25 +359,10 @@ class RoutingAttempt:
 
     def conclusion(self) -> list[Change]:
         """Return the changes that conclude the arrival, in one transaction: of the receipt and the outbox."""
-        self._values = self._receipt_values()
-        return self._changes(self.record if self.is_replay else None, self.entry)
-
-    def _changes(self, receipt: Record | None, entry: OutboxEntry | None) -> list[Change]:
-        """Return the changes that conclude the arrival.
-
-        Args:
-            receipt: the receipt that must not have changed; None: the entry proves that its state is `stored`.
-            entry: the entry to delete; None: it is gone.
-        """
-        etag = receipt.etag if receipt is not None else None
-        changes: list[Change] = [Merge(Table.RECEIPTS, self.entry.arrival, self._values, etag)]
-        if entry is not None:
-            changes.append(entry.to_deletion())
-        if self.is_replay and receipt is not None and receipt.values["state"] == State.STORED.value:
-            changes.append(Delete(Table.OUTBOX, str(receipt.values["outbox"])))
-        before = self.receipt if receipt is None else Receipt.from_record(receipt)
-        after = replace(before, state=State.ROUTED, outcome=self.plan.outcome)
-        return changes + ReceiptIndex(self.storage.records).changes(before, after, self.now())
+        self._conclusion = Conclusion(
+            self.storage, self.now, self.entry, self.record, self.plan.outcome, self._receipt_values()
+        )
+        return self._conclusion.changes()
 
     def accept_conclusion(self) -> None:
         """Take note that a transaction concluded the arrival."""
@@ -393,72 +374,7 @@ class RoutingAttempt:
         Raises:
             WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
         """
-        self._finish(is_final=self._conclude_changed())
-
-    def _conclude_changed(self) -> bool:
-        """Conclude the arrival. Return False if another worker concluded it, or it was erased."""
-        records, key = self.storage.records, self.entry.arrival
-        receipt, entry = self.record if self.is_replay else None, self._read_entry()
-        for _ in range(MAX_CONCLUSIONS):
-            if (entry is not None or receipt is not None) and records.commit(self._changes(receipt, entry)):
-                return True
-            current = records.get(Table.RECEIPTS, key)
-            if current is None:
-                break
-            state = State(str(current.values["state"]))
-            if state is State.ERASED:
-                self._roll_back()
-                return False
-            if all(current.values.get(name) == value for name, value in self._values.items()):
-                return True  # By this very transaction, whose reply was lost.
-            entry = self._read_entry()
-            if self.is_replay:
-                if state not in ROUTABLE_STATES or current.values.get("routed_at") != self.record.values.get(
-                    "routed_at"
-                ):
-                    self._request_again()
-                    break
-                receipt = current
-            elif state is State.FAILED:  # By another request for the same arrival.
-                receipt, self._was_dead_lettered = current, True
-            elif entry is None:
-                # Another request for the same arrival, or a replay by other routes, finished first. A record that we
-                # wrote may be untrue.
-                resolve_outdated_records(self.storage, current, self.now())
-                return False
-        raise WriteConflict(f"the receipt of arrival {short_id(key)} was changed by other workers; it is routed again")
-
-    def _request_again(self) -> None:
-        """Create the replay's entry again if another worker concluded the replay meanwhile.
-
-        It may have done so by other routes, and its receipt does not name the results of this attempt.
-        """
-        if self.entry.replay is not None:
-            values = {**self.entry.replay.to_outbox_values(self.now()), "traceparent": self.entry.traceparent}
-            self.storage.records.create(Table.OUTBOX, self.entry.key, values)
-
-    def _read_entry(self) -> OutboxEntry | None:
-        """Return the entry as it is now; None if it is gone, or is that of a rollback, and so no right to conclude.
-
-        It may be marked as failed, by a worker that died before it deleted it.
-        """
-        entry = OutboxEntry.read(self.storage.records, self.entry.key)
-        state = entry.receipt.values["state"] if entry is not None and entry.receipt is not None else ""
-        if state == State.FAILED.value:
-            self._was_dead_lettered = True
-        return None if state == State.ERASED.value else entry
-
-    def _roll_back(self) -> None:
-        """Delete what this attempt wrote for an arrival that was erased meanwhile.
-
-        The arrival is in the outbox until that is done: if this attempt ends before, the next one continues. The entry
-        names the message, which the receipt does not name any more.
-        """
-        written = Receipt.from_record(self._concluded)
-        entry = replace(written, state=State.ERASED).to_outbox_values()
-        self.storage.records.create(Table.OUTBOX, self.entry.key, entry)  # A replay may have its entry still.
-        roll_back(self.storage, written)
-        self.storage.records.delete_many(Table.OUTBOX, [self.entry.key])
+        self._finish(is_final=self._conclusion.conclude_changed())
 
     def _finish(self, *, is_final: bool) -> None:
         """Finish a concluded attempt.
@@ -466,17 +382,11 @@ class RoutingAttempt:
         Args:
             is_final: whether its conclusion is the receipt's.
         """
-        if is_final and self._was_dead_lettered:  # The dead letter is no longer true.
-            resolve_outdated_records(self.storage, self._concluded, self.now())
         if is_final:
+            self._conclusion.resolve_dead_letter()
             self._count()
         self._log()
         self.is_done = self.is_concluded = True
-
-    @property
-    def _concluded(self) -> Record:
-        """The receipt as this attempt concludes it."""
-        return replace(self.record, values={**self.record.values, **self._values})
 
     def _receipt_values(self) -> Values:
         assert self.membership is not None

@@ -20,7 +20,8 @@ from shared.keys import reissue_key
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Fingerprint, FingerprintKind, VisibleContent
 from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Match, Matched
-from shared.storage.base import MAX_TRANSACTION, Blobs, Create, Record, Records, Table, Values
+from shared.storage.base import Blobs, Create, Record, Records, Table, Values
+from shared.storage.transactions import MAX_TRANSACTION
 
 MAX_ADDRESSES = 1000
 """Addresses of a message whose claims are looked up: a message may name a hundred thousand."""

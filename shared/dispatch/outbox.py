@@ -27,8 +27,8 @@ from shared.storage.base import (
     Storage,
     Table,
     Values,
-    pack_transactions,
 )
+from shared.storage.transactions import pack_transactions
 
 _log = logging.getLogger("mailroom.dispatch")
 

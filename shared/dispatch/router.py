@@ -34,7 +34,8 @@ from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
 from shared.receipt_index import ReceiptIndex, fold
 from shared.routing.route_table import RouteTable
-from shared.storage.base import MAX_TRANSACTION, Change, Storage, Table, pack_transactions
+from shared.storage.base import Change, Storage, Table
+from shared.storage.transactions import MAX_TRANSACTION, pack_transactions
 
 SWEEP_AGE = timedelta(hours=1)
 """How long a route request may be in the outbox before it is published again."""

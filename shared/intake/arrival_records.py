@@ -17,17 +17,8 @@ from shared.keys import PARTITION, batch_prefix, outbox_key, reused_arrival_key
 from shared.mailboxes.base import ListedMessage
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
-from shared.storage.base import (
-    Change,
-    Create,
-    Merge,
-    Record,
-    Records,
-    Replace,
-    Table,
-    pack_transactions,
-    storable_time,
-)
+from shared.storage.base import Change, Create, Merge, Record, Records, Replace, Table, storable_time
+from shared.storage.transactions import pack_transactions
 
 MAX_ATTEMPTS = 5
 """Transactions that are tried for one arrival, whose receipt another worker may change meanwhile."""

@@ -32,7 +32,8 @@ from shared.mailboxes.spool import Content
 from shared.observability import metrics, tracing
 from shared.queue_messages import route_requests
 from shared.receipts import Receipt, State
-from shared.storage.base import Merge, QueueName, Storage, Table, pack_transactions, storable_time
+from shared.storage.base import Merge, QueueName, Storage, Table, storable_time
+from shared.storage.transactions import pack_transactions
 
 DIGEST_KEY_PREFIX = "sha256:"
 """The prefix of the key of a message for which the server has none; the digest of its bytes follows."""

@@ -28,7 +28,8 @@ from shared.clock import Now, utc_now
 from shared.errors import ConfigurationError
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
-from shared.storage.base import Change, Create, Record, Records, Table, Value, Values, pack_transactions
+from shared.storage.base import Change, Create, Record, Records, Table, Value, Values
+from shared.storage.transactions import pack_transactions
 
 EXPORTED: Final = (Table.MAILBOXES, Table.SUBSCRIPTIONS, Table.CONVERSATIONS, Table.RECEIPTS, Table.CLAIMS)
 """The exported tables, in the order in which they are read."""

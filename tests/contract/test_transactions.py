@@ -9,18 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.keys import claim_key, digest, outbox_key
-from shared.storage.base import (
-    MAX_TRANSACTION,
-    Change,
-    Create,
-    Delete,
-    Merge,
-    Record,
-    Replace,
-    Storage,
-    Table,
-    Values,
-)
+from shared.storage.base import Change, Create, Delete, Merge, Record, Replace, Storage, Table, Values
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.contract.test_records import VALUES
 
 BATCH = "0123456789abcde"

@@ -19,7 +19,8 @@ from shared.mailboxes.spool import Content
 from shared.observability import metric_names
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import MAX_TRANSACTION, Change, Create, Storage, Table
+from shared.storage.base import Change, Create, Storage, Table
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.integration.arrival_fixture import NOW, ArrivalFixture, changed_tables, letter, listed, store
 from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.telemetry import listen

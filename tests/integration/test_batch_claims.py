@@ -17,7 +17,8 @@ from shared.dispatch.claims import Claim
 from shared.errors import ServiceUnavailable
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import MAX_TRANSACTION, Change, QueueName, Storage, Table
+from shared.storage.base import Change, QueueName, Storage, Table
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter

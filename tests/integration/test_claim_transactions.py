@@ -14,7 +14,8 @@ from shared.dispatch.deduplication import Claims
 from shared.errors import ServiceUnavailable
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
-from shared.storage.base import MAX_TRANSACTION, Records, Storage, Table
+from shared.storage.base import Records, Storage, Table
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.end_to_end.command import opened
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.sizes import size

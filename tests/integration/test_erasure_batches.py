@@ -18,7 +18,8 @@ from shared.errors import MessageMissing, WriteConflict
 from shared.operations.erasure import Eraser
 from shared.queue_messages import RouteRequest
 from shared.receipts import State
-from shared.storage.base import MAX_TRANSACTION, Change, Create, Records, Storage, Table, Values, scan_by_values
+from shared.storage.base import Change, Create, Records, Storage, Table, Values, scan_by_values
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.end_to_end.command import identity, opened
 from tests.integration.erasure_fixture import SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter

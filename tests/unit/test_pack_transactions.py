@@ -7,17 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from shared.keys import digest
-from shared.storage.base import (
-    MAX_TRANSACTION,
-    MAX_TRANSACTION_BYTES,
-    Change,
-    Create,
-    Delete,
-    Merge,
-    Table,
-    check_transaction,
-    pack_transactions,
-)
+from shared.storage.base import Change, Create, Delete, Merge, Table
+from shared.storage.transactions import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, check_transaction, pack_transactions
 
 SERVICE_LIMIT = 4 * 1024 * 1024
 

@@ -31,9 +31,9 @@ from shared.storage.base import (
     Replace,
     Table,
     Values,
-    check_transaction,
     storable_text,
 )
+from shared.storage.transactions import check_transaction
 
 MAX_PARALLEL_QUERIES = 4
 """Queries of one scan that run in parallel. Each holds a page of up to 1,000 entities, a few MB."""

@@ -12,21 +12,10 @@ from functools import partial
 from typing import Any
 
 from shared.errors import WriteConflict
-from shared.storage.base import (
-    MATCH_ALL,
-    Change,
-    Create,
-    Filter,
-    Merge,
-    Record,
-    Replace,
-    Table,
-    Values,
-    check_transaction,
-    storable_text,
-)
+from shared.storage.base import MATCH_ALL, Change, Create, Filter, Merge, Record, Replace, Table, Values, storable_text
 from shared.storage.folder.database import Database
 from shared.storage.folder.queries import INDEXED, count_query, format_time, page_query
+from shared.storage.transactions import check_transaction
 
 BATCH_SIZE = 500
 """Keys in a query. Older builds of SQLite accept 999 parameters."""
