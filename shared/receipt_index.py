@@ -1,9 +1,9 @@
 """An index of the receipts by outcome, time and message, for storage that has no index of its own: tables.
 
 Each change of an arrival's outcome creates an entry in the same transaction as the receipt's change (`outcome_change`):
-one more record, whose key is new, so that it never makes the transaction fail. `fold` applies the entries later, many
-in one transaction: it counts the outcomes, and creates and deletes rows. Readers read the entries too, so the index is
-never behind. A partition has the rows of its receipts. Each row's key begins with the partition's digit, then
+one more record, whose key is new, so that it never makes the transaction fail. `receipt_index_folding` applies the
+entries later, many in one transaction: it counts the outcomes, and creates and deletes rows. Readers read the entries
+too, so the index is never behind. A partition has the rows of its receipts. Each row's key begins with the partition's digit, then
 
 * `0`: the totals, and, in the order of time, the entries that are not folded yet;
 * `1`: a row for each arrival by outcome and time, the latest first;
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,9 +26,8 @@ from heapq import merge
 from itertools import chain, islice, takewhile
 from typing import Final, TypeVar
 
-from shared.errors import WriteConflict
 from shared.receipts import Receipt, State
-from shared.storage.base import Change, Create, Delete, Filter, Merge, Record, Records, Table, Values
+from shared.storage.base import Change, Create, Filter, Record, Records, Table, Values
 
 WAITING: Final = "waiting"
 """The outcome of an arrival that is stored and not routed yet, which is not indexed."""
@@ -45,25 +44,13 @@ _CODES: Final[Mapping[str, str]] = {
 }
 """A digit for each outcome."""
 
-_DIGITS: Final = "0123456789abcdef"
-_ENTRIES, _OUTCOMES, _MESSAGES = "0", "1", "2"
+PARTITIONS: Final = "0123456789abcdef"
+ENTRIES, _OUTCOMES, _MESSAGES = "0", "1", "2"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = 2**63 - 1
 
-FOLDED_TOGETHER: Final = 19
-"""Entries that are folded in one transaction, which has up to 100 changes.
-
-An entry needs up to five: it is deleted, two rows are merged, and the rows of its two outcomes may have to be deleted.
-"""
-
-MAX_FOLDS: Final = 1_000
-"""Transactions in one partition and one call of `fold`."""
-
-DAYS_COUNTED: Final = 7
-"""Days before today whose arrivals are counted by day. Older ones are counted together."""
-
-_OLDER: Final = ""
+OLDER: Final = ""
 """The day of the totals of all older days."""
 
 READ_TOGETHER: Final = 64
@@ -78,14 +65,11 @@ PARALLEL: Final = 16
 _COMPLEMENTS: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
 """Reverse the order of digits: rows are in the ascending order of their keys, and the latest is to be the first."""
 
-MAX_TRIES: Final = 100
-"""Tries to fold an entry that other workers fold at the same time."""
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Counts = Counter[tuple[str, str, str]]
-"""Numbers of arrivals by mailbox, day (`_OLDER`: an older one) and outcome."""
+"""Numbers of arrivals by mailbox, day (`OLDER`: an older one) and outcome."""
 
 
 def outcome_of(receipt: Receipt) -> str:
@@ -109,12 +93,12 @@ def outcome_change(before: Receipt | None, after: Receipt, now: datetime) -> lis
         return []
     # A receipt that leaves the index may be replaced by one with another time.
     indexed = before if before is not None and outcome == WAITING else after
-    entry = replace(_Entry.from_receipt(after, previous), stored_at=indexed.stored_at)
+    entry = replace(OutcomeEntry.from_receipt(after, previous), stored_at=indexed.stored_at)
     return [Create(Table.INDEX, entry.new_key(now), entry.to_values())]
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class OutcomeEntry:
     """A change of an arrival's outcome.
 
     Attributes:
@@ -142,7 +126,7 @@ class _Entry:
 
     def new_key(self, now: datetime) -> str:
         """Return a new key, which sorts after the keys of earlier entries in its partition."""
-        return f"{self.arrival[0]}{_ENTRIES}{_microseconds(now):016x}{secrets.token_hex(8)}"
+        return f"{self.arrival[0]}{ENTRIES}{_microseconds(now):016x}{secrets.token_hex(8)}"
 
     def to_values(self) -> dict[str, str | datetime]:
         """Return the record's properties."""
@@ -156,7 +140,7 @@ class _Entry:
         }
 
     @classmethod
-    def from_record(cls, record: Record) -> _Entry:
+    def from_record(cls, record: Record) -> OutcomeEntry:
         """Parse a stored entry."""
         texts = (str(record.values[name]) for name in ("arrival", "mailbox", "message", "previous", "outcome"))
         arrival, mailbox, message, previous, outcome = texts
@@ -165,7 +149,7 @@ class _Entry:
         return cls(arrival, mailbox, stored_at, message, previous, outcome, record)
 
     @classmethod
-    def from_receipt(cls, receipt: Receipt, previous: str = WAITING) -> _Entry:
+    def from_receipt(cls, receipt: Receipt, previous: str = WAITING) -> OutcomeEntry:
         """Return the entry of a change to an arrival's current outcome. That of an erased one names no message."""
         outcome = outcome_of(receipt)
         message = "" if outcome == "erased" else receipt.message
@@ -173,10 +157,10 @@ class _Entry:
 
     def rows(self) -> dict[str, Values]:
         """Return the rows of the arrival, by key; none if it waits."""
-        key = _outcome_key(self.arrival, self.outcome, self.stored_at)
+        key = outcome_key(self.arrival, self.outcome, self.stored_at)
         rows: dict[str, Values] = {key: {"mailbox": self.mailbox}} if key else {}
         if key and self.message:
-            rows[_message_key(self.arrival, self.message)] = {}
+            rows[message_key(self.arrival, self.message)] = {}
         return rows
 
     def count(self, counts: Counts) -> None:
@@ -187,7 +171,7 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Partition:
+class IndexPartition:
     """The totals and the entries of a partition.
 
     Attributes:
@@ -198,10 +182,10 @@ class _Partition:
 
     digit: str
     totals: Record | None
-    entries: tuple[_Entry, ...]
+    entries: tuple[OutcomeEntry, ...]
 
     @classmethod
-    def read(cls, records: Records, digit: str, limit: int | None = None) -> _Partition:
+    def read(cls, records: Records, digit: str, limit: int | None = None) -> IndexPartition:
         """Read a partition.
 
         Args:
@@ -209,12 +193,12 @@ class _Partition:
             digit: the first digit of its keys.
             limit: the number of entries to read at most; None: all, and the totals as they were with these entries.
         """
-        key = digit + _ENTRIES
+        key = digit + ENTRIES
         while True:
             size = None if limit is None else limit + 1
             rows = list(islice(records.scan(Table.INDEX, Filter(key_prefix=key), page_size=size), size))
             totals = next((record for record in rows if record.key == key), None)
-            entries = tuple(_Entry.from_record(record) for record in rows if record is not totals)
+            entries = tuple(OutcomeEntry.from_record(record) for record in rows if record is not totals)
             partition = cls(digit, totals, entries[:limit])
             if limit is not None:
                 return partition
@@ -229,81 +213,6 @@ class _Partition:
         for entry in self.entries:
             entry.count(counts)
         return counts
-
-
-def fold(records: Records, now: datetime) -> int:
-    """Apply the entries of all partitions to the index. Return how many there were.
-
-    Several workers may do so at once: each entry is applied by one of them.
-
-    Args:
-        records: where the index is stored.
-        now: the current time, UTC.
-    """
-    return sum(_fold_partition(records, digit, now.astimezone(UTC).date()) for digit in _DIGITS)
-
-
-def _fold_partition(records: Records, digit: str, today: date) -> int:
-    folded = 0
-    for _ in range(MAX_FOLDS):
-        partition = _Partition.read(records, digit, FOLDED_TOGETHER)
-        if not partition.entries or not records.commit(_fold_changes(records, partition, today)):
-            break  # Another worker folds them.
-        folded += len(partition.entries)
-    return folded
-
-
-def _fold_changes(records: Records, partition: _Partition, today: date) -> list[Change]:
-    """Return the transaction that applies a partition's entries and deletes them."""
-    by_arrival: defaultdict[str, list[_Entry]] = defaultdict(list)
-    for entry in partition.entries:
-        by_arrival[entry.arrival].append(entry)
-    rows: dict[str, Values] = {}
-    # Where an outcome was changed, the receipt has the current one: the entries of two workers may be in either order.
-    changed = [arrival for arrival, entries in by_arrival.items() if [entry.previous for entry in entries] != [WAITING]]
-    receipts = records.get_many(Table.RECEIPTS, changed) if changed else {}
-    for arrival, entries in by_arrival.items():
-        entry = entries[-1]
-        if arrival in receipts:
-            entry = _Entry.from_receipt(Receipt.from_record(receipts[arrival]))
-        if arrival in receipts or arrival not in changed:
-            rows |= entry.rows()
-    old = {_outcome_key(entry.arrival, name, entry.stored_at) for arrival in changed for entry in by_arrival[arrival]
-           for name in (entry.previous, entry.outcome)} - {"", *rows}  # fmt: skip
-    changes: list[Change] = [Merge(Table.INDEX, key, values) for key, values in rows.items()]
-    changes += [Delete(Table.INDEX, key) for key in (records.get_many(Table.INDEX, sorted(old)) if old else ())]
-    changes += [Delete(Table.INDEX, record.key, record.etag) for entry in partition.entries if (record := entry.record)]
-    values = {"counts": _format_counts(_only_recent(partition.counts(), today))}
-    key = partition.digit + _ENTRIES
-    totals = partition.totals
-    changes.append(Create(Table.INDEX, key, values) if totals is None else Merge(Table.INDEX, key, values, totals.etag))
-    return changes
-
-
-def delete_message(records: Records, receipt: Receipt, now: datetime) -> None:
-    """Delete an erased arrival's message from the index: the rest does not name the message.
-
-    Args:
-        records: where the index is stored.
-        receipt: the arrival's receipt, with its message.
-        now: the current time, UTC.
-
-    Raises:
-        WriteConflict: other workers fold the index all the time.
-    """
-    if not receipt.message:
-        return
-    digit = receipt.arrival[0]
-    for _ in range(MAX_TRIES):
-        # An entry that is not folded yet names the message, too.
-        if not any(entry.message == receipt.message for entry in _Partition.read(records, digit).entries):
-            break
-        _fold_partition(records, digit, now.astimezone(UTC).date())
-    else:
-        raise WriteConflict(
-            f"the index names a message at each of {MAX_TRIES} tries to erase it; run the command again"
-        )
-    records.delete_many(Table.INDEX, [_message_key(receipt.arrival, receipt.message)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,20 +315,20 @@ class ReceiptIndex:
         """
         # In this order: an arrival goes from the outbox to an entry, and from there to a row.
         changed = self._waiting() + [entry for partition in self._partitions() for entry in partition.entries]
-        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for prefix in prefixes for digit in _DIGITS]
+        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for prefix in prefixes for digit in PARTITIONS]
         rows = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), where)
         arrivals = {record.key[0] + record.key[66:] for record in chain.from_iterable(rows)}
         arrivals |= {entry.arrival for entry in changed if entry.message.startswith(prefixes)}
         return [receipt for receipt in self._read(sorted(arrivals)) if receipt.message.startswith(prefixes)]
 
-    def _partitions(self) -> list[_Partition]:
-        return self._map(lambda digit: _Partition.read(self.records, digit), _DIGITS)
+    def _partitions(self) -> list[IndexPartition]:
+        return self._map(lambda digit: IndexPartition.read(self.records, digit), PARTITIONS)
 
-    def _waiting(self) -> list[_Entry]:
+    def _waiting(self) -> list[OutcomeEntry]:
         """Return the arrivals that wait to be routed."""
         records = self.records.scan(Table.OUTBOX)
         return [
-            _Entry(
+            OutcomeEntry(
                 str(record.values["arrival"]),
                 str(record.values["mailbox"]),
                 _time_of(record),
@@ -469,7 +378,7 @@ def _microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def _outcome_key(arrival: str, outcome: str, stored_at: datetime) -> str:
+def outcome_key(arrival: str, outcome: str, stored_at: datetime) -> str:
     """Return the key of an arrival's row by outcome; empty if the outcome has no rows."""
     if outcome not in _CODES:
         return ""
@@ -477,7 +386,8 @@ def _outcome_key(arrival: str, outcome: str, stored_at: datetime) -> str:
     return f"{arrival[0]}{_OUTCOMES}{_CODES[outcome]}{inverted}"
 
 
-def _message_key(arrival: str, message: str) -> str:
+def message_key(arrival: str, message: str) -> str:
+    """Return the key of an arrival's row by message."""
     return f"{arrival[0]}{_MESSAGES}{message}{arrival[1:]}"
 
 
@@ -491,16 +401,3 @@ def _parse_counts(totals: Record | None) -> Counts:
     """Return the counts in the record of a partition's totals."""
     rows = [] if totals is None else json.loads(str(totals.values["counts"]))
     return Counter({(mailbox, day, outcome): number for mailbox, day, outcome, number in rows})
-
-
-def _format_counts(counts: Counts) -> str:
-    return json.dumps([[*place, number] for place, number in sorted(counts.items()) if number])
-
-
-def _only_recent(counts: Counts, today: date) -> Counts:
-    """Return the counts with those of older days added up."""
-    first = (today - timedelta(days=DAYS_COUNTED)).isoformat()
-    recent: Counts = Counter()
-    for (mailbox, day, outcome), number in counts.items():
-        recent[mailbox, day if day >= first else _OLDER, outcome] += number
-    return recent

@@ -32,7 +32,8 @@ from shared.mime.parser import Message
 from shared.observability import tracing
 from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
-from shared.receipt_index import ReceiptIndex, fold
+from shared.receipt_index import ReceiptIndex
+from shared.receipt_index_folding import fold
 from shared.routing.route_table import RouteTable
 from shared.storage.base import Change, Storage, Table
 from shared.storage.transactions import MAX_TRANSACTION, pack_transactions

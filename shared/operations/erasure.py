@@ -20,7 +20,8 @@ from shared.errors import ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
 from shared.observability import metrics
 from shared.operations.search import ArrivalQuery, RecipientLookup, display_id, find_arrivals, find_by_id
-from shared.receipt_index import ReceiptIndex, delete_message
+from shared.receipt_index import ReceiptIndex
+from shared.receipt_index_folding import delete_message
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Filter, Merge, Record, Storage, Table, scan_by_values

@@ -12,16 +12,8 @@ from itertools import count, islice
 import pytest
 
 from shared.keys import arrival_key, digest, outbox_key
-from shared.receipt_index import (
-    FOLDED_TOGETHER,
-    WAITING,
-    ReceiptIndex,
-    _Partition,
-    delete_message,
-    fold,
-    outcome_change,
-    outcome_of,
-)
+from shared.receipt_index import WAITING, IndexPartition, ReceiptIndex, outcome_change, outcome_of
+from shared.receipt_index_folding import FOLDED_TOGETHER, delete_message, fold
 from shared.receipts import Receipt, State
 from shared.storage.base import Change, Create, Delete, Filter, Merge, Record, Replace, Storage, Table
 from tests.sizes import size
@@ -272,7 +264,7 @@ def test_counts_are_exact_while_entries_are_folded(
     """The entries become part of the totals after a reader has read the totals."""
     tear_scan(one_partition, monkeypatch)
     digit = next(iter(one_partition.receipts))[0]
-    counts = _Partition.read(one_partition.stores.records, digit).counts()
+    counts = IndexPartition.read(one_partition.stores.records, digit).counts()
     assert sum(counts.values()) == 7
 
 

@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("shared.addresses", "shared.backoff", "shared.observability", "shared.queue_messages", "shared.setting_values"),
     ("shared.mime", "shared.routing", "shared.storage"),
     ("shared.config", "shared.lease", "shared.receipts"),
-    ("shared.mailbox_health", "shared.mailboxes", "shared.receipt_index"),
+    ("shared.mailbox_health", "shared.mailboxes", "shared.receipt_index", "shared.receipt_index_folding"),
     ("shared.documents", "shared.graph_notifications"),
     ("shared.dispatch", "shared.intake"),
     ("shared.operations",),
