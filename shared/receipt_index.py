@@ -3,7 +3,8 @@
 Each change of an arrival's outcome creates an entry in the same transaction as the receipt's change (`outcome_change`):
 one more record, whose key is new, so that it never makes the transaction fail. `receipt_index_folding` applies the
 entries later, many in one transaction: it counts the outcomes, and creates and deletes rows. Readers read the entries
-too, so the index is never behind. A partition has the rows of its receipts. Each row's key begins with the partition's digit, then
+too, so the index is never behind. A partition has the rows of its receipts. Each row's key begins with the partition's
+digit, then
 
 * `0`: the totals, and, in the order of time, the entries that are not folded yet;
 * `1`: a row for each arrival by outcome and time, the latest first;
