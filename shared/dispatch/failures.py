@@ -77,7 +77,8 @@ def requeue_failed(
     """Publish a route request of its own for each arrival of a batch that failed.
 
     After a transient error it is published with backoff, without a count of the try. Another error is recorded in the
-    receipt, and the request is published as the host would: a minute later, with five tries.
+    receipt, and the request is published as the host would: a minute later, with five tries. If there are several
+    transient errors and no other one, a service was unavailable: the batch's request is published again.
 
     Args:
         storage: the storage.
@@ -89,6 +90,10 @@ def requeue_failed(
     Raises:
         TransientError: storage is unavailable; the host's own retry applies to the batch.
     """
+    transient = [error for _, error in failed if isinstance(error, TransientError)]
+    if len(transient) == len(failed) > 1:
+        requeue(storage, request, transient[0], errors, now)
+        return
     for entry, error in failed:
         alone = RouteRequest(entry.key, request.retries)
         if isinstance(error, TransientError):

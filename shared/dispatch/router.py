@@ -159,7 +159,8 @@ class MessageRouter:
         failed = [(attempt.entry, attempt.error) for attempt in attempts if attempt.error is not None]
         if failed and alone:
             raise failed[0][1]
-        failures.requeue_failed(self.storage, request, failed, self.transient_errors, self.now())
+        if failed:
+            failures.requeue_failed(self.storage, request, failed, self.transient_errors, self.now())
         outcomes = [attempt.plan.outcome for attempt in attempts if attempt.is_concluded]
         for outcome in outcomes:
             self.summary.add(outcome)
