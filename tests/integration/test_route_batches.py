@@ -150,6 +150,23 @@ def test_8_4_an_arrival_that_fails_is_requeued_alone_and_the_others_are_routed(
     assert world.receipts()[0].last_error == ""
 
 
+@pytest.mark.parametrize("table", [Table.CLAIMS, Table.RECEIPTS], ids=["claims", "conclusion"])
+def test_a_batch_is_published_again_as_a_whole_after_storage_was_unavailable(world: BatchFixture, table: Table) -> None:
+    request, _ = world.store_batch(*SIXTEEN)
+
+    def unavailable(changes: Sequence[Change]) -> bool | None:
+        if changes_of(changes, table):
+            raise ServiceUnavailable("storage is unavailable")
+        return None
+
+    assert with_commits(world, unavailable).router.route(request) == []
+    world.seconds += 31
+    [again] = world.take_requests()
+    assert again == replace(request, retries=1)
+    assert len(world.app().router.route(again)) == len(SIXTEEN)
+    world.assert_all_routed()
+
+
 def test_8_4_an_arrival_that_fails_in_a_batch_has_five_tries_of_its_own(world: BatchFixture) -> None:
     receipts = world.store(*SIXTEEN)
     victim = receipts[VICTIM]
