@@ -29,7 +29,8 @@ class Portion:
         failures: lines that `mailroom run-once` would print.
         seconds, cpu: time, and CPU time of the process.
         memory, peak: resident memory after the portion and its peak during the portion, in bytes.
-        files_open: open file descriptors.
+        database_files: open file descriptors of the database; each connection has two, and they share one.
+        other_files: all other open file descriptors.
         threads: threads of the process.
         database, wal: size of the database file and of its write-ahead log, in bytes.
         files: files in the folder.
@@ -41,7 +42,8 @@ class Portion:
     cpu: float
     memory: int
     peak: int
-    files_open: int
+    database_files: int
+    other_files: int
     threads: int
     database: int
     wal: int
@@ -55,12 +57,12 @@ class Portion:
     def __str__(self) -> str:
         return (
             f"{self.messages:8} {self.rate:7.0f} {self.cpu / max(self.messages, 1) * 1000:7.2f} "
-            f"{self.memory / 1e6:7.1f} {self.peak / 1e6:7.1f} {self.files_open:6} {self.threads:7} "
-            f"{self.database / 1e6:8.1f} {self.wal / 1e6:6.1f} {self.files:8}"
+            f"{self.memory / 1e6:7.1f} {self.peak / 1e6:7.1f} {self.database_files:6} {self.other_files:6} "
+            f"{self.threads:7} {self.database / 1e6:8.1f} {self.wal / 1e6:6.1f} {self.files:8}"
         )
 
 
-HEADER = "messages   msg/s  CPU ms  RSS MB    peak  files threads    DB MB WAL MB on disk"
+HEADER = "messages   msg/s  CPU ms  RSS MB    peak DB fds others threads    DB MB WAL MB on disk"
 
 
 def mail(number: int) -> bytes:

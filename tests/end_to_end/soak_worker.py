@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.terminal import open_console
+from shared.storage.folder.in_use import DATABASE
 
 
 def main() -> None:
@@ -33,10 +34,20 @@ def main() -> None:
                 "failures": list(summary.failures),
                 "seconds": time.perf_counter() - began,
                 "cpu": time.process_time() - cpu,
-                "files_open": len(os.listdir("/proc/self/fd")) - 1,  # without that of this call
+                **_open_files(),
                 **_status(),
             }
             print(json.dumps(measurement), flush=True)
+
+
+def _open_files() -> dict[str, int]:
+    """Return the number of open file descriptors of the database, and that of all others."""
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor with which this folder was listed
+            targets.append(link.readlink())
+    database = sum(target.name.startswith(DATABASE) for target in targets)
+    return {"database_files": database, "other_files": len(targets) - database}
 
 
 def _status() -> dict[str, int]:
