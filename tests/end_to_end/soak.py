@@ -31,6 +31,7 @@ class Portion:
         memory, peak: resident memory after the portion and its peak during the portion, in bytes.
         database_files: open file descriptors of the database; each connection has two, and they share one.
         other_files: all other open file descriptors.
+        blocks: memory blocks that Python has allocated, after a garbage collection.
         threads: threads of the process.
         database, wal: size of the database file and of its write-ahead log, in bytes.
         files: files in the folder.
@@ -44,6 +45,7 @@ class Portion:
     peak: int
     database_files: int
     other_files: int
+    blocks: int
     threads: int
     database: int
     wal: int
@@ -57,12 +59,12 @@ class Portion:
     def __str__(self) -> str:
         return (
             f"{self.messages:8} {self.rate:7.0f} {self.cpu / max(self.messages, 1) * 1000:7.2f} "
-            f"{self.memory / 1e6:7.1f} {self.peak / 1e6:7.1f} {self.database_files:6} {self.other_files:6} "
-            f"{self.threads:7} {self.database / 1e6:8.1f} {self.wal / 1e6:6.1f} {self.files:8}"
+            f"{self.memory / 1e6:7.1f} {self.peak / 1e6:7.1f} {self.blocks:7} {self.database_files:6} "
+            f"{self.other_files:6} {self.threads:7} {self.database / 1e6:8.1f} {self.wal / 1e6:6.1f} {self.files:8}"
         )
 
 
-HEADER = "messages   msg/s  CPU ms  RSS MB    peak DB fds others threads    DB MB WAL MB on disk"
+HEADER = "messages   msg/s  CPU ms  RSS MB    peak  blocks DB fds others threads    DB MB WAL MB on disk"
 
 
 def mail(number: int) -> bytes:

@@ -6,6 +6,7 @@ For each line on standard input, the worker drains all mailboxes as `mailroom ru
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -37,6 +38,8 @@ def main() -> None:
                 **_open_files(),
                 **_status(),
             }
+            gc.collect()
+            measurement["blocks"] = sys.getallocatedblocks()
             print(json.dumps(measurement), flush=True)
 
 
