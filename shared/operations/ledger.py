@@ -8,14 +8,14 @@ and erasures follow. A message with several recipients is one arrival with one o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import State
-from shared.storage.base import Filter, Record, Records, Table, Value
+from shared.storage.base import Filter, Records, Table, Value
 
 _STATES: Final[Mapping[State, str]] = {
     State.STORED: "waiting",
@@ -128,14 +128,6 @@ def _count_by_mailbox(records: Records, where: Filter) -> dict[str, Counts]:
     for (mailbox, state, outcome), number in records.count(Table.RECEIPTS, _COUNTED, where).items():
         by_mailbox[mailbox].add({"state": state, "outcome": outcome}, number)
     return dict(by_mailbox)
-
-
-def count(records: Iterable[Record]) -> Counts:
-    """Count the arrivals of receipts."""
-    counts = Counts()
-    for record in records:
-        counts.add(record.values)
-    return counts
 
 
 def count_of(values: Mapping[str, Value]) -> str:
