@@ -55,7 +55,11 @@ class Claims:
         claims = [replace(claim, kind=fingerprint.kind) for claim in claims for fingerprint in fingerprints]
         if len(claims) > MAX_TRANSACTION:
             return []
-        return [Create(Table.CLAIMS, to_key(claim.fingerprint, claim.recipient), claim.to_values()) for claim in claims]
+        prints = wildcard.prints
+        return [
+            Create(Table.CLAIMS, to_key(claim.fingerprint, claim.recipient), claim.to_values(prints))
+            for claim in claims
+        ]
 
     def held(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:
         """Return the claims by recipient, like `claim`, after a transaction created those of `expected`."""

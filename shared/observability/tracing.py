@@ -10,7 +10,7 @@ Attributes are names, keys and ids, never e-mail addresses or message content. O
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from opentelemetry import trace
@@ -66,9 +66,12 @@ class MessageTrace:
         )
         return cls(span, fields)
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """Make the span current, and add its fields to log records, within the context."""
+        return self._current() if self.span.get_span_context().is_valid else log_context.bind(**self.fields)
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
         use = trace.use_span(self.span, record_exception=False, set_status_on_exception=False)
         with use, log_context.bind(**self.fields):
             yield
