@@ -323,7 +323,7 @@ class MessageRouter:
 
     def _run(self, attempt: RoutingAttempt, phase: Callable[[RoutingAttempt], Result]) -> Result | None:
         """Run a phase of an attempt. An error ends the attempt, and no other one."""
-        if attempt.error is not None:
+        if attempt.error is not None or attempt.is_done:
             return None
         with attempt.trace.active():
             try:
