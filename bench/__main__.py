@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import billing, drains, operations, parsing, readers, single, webhook
+from bench import billing, drains, growth, latency, operations, parsing, readers, single, webhook
 from bench.report import progress
 from bench.running import Bench, machine
 
@@ -21,7 +21,9 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "billing": billing.billing,
     "memory": single.memory,
     "startup": single.startup,
+    "growth": growth.growth,
     "webhook": webhook.webhook,
+    "latency": latency.latency,
     "parser": parsing.parsing,
     "readers": readers.readers,
 }
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; default: all parts")
     parser.add_argument("--messages", type=int, default=2_000, help="messages in a drained mailbox (2000)")
     parser.add_argument("--whole-messages", type=int, default=300, help="messages drained and routed to a folder (300)")
-    parser.add_argument("--azure-messages", type=int, default=60, help="messages drained into Azurite (60)")
+    parser.add_argument("--azure-messages", type=int, default=100, help="messages drained into Azurite (100)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each drain, of which the median counts (3)")
     arguments = parser.parse_args()
     unknown = [part for part in arguments.parts if part not in PARTS]

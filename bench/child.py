@@ -76,7 +76,7 @@ def routing(values: dict[str, str]) -> Measurement:
 
 def whole(settings: str, connection_string: str, log: str, messages: int) -> Measurement:
     """Drain the mailbox and route the messages as `mailroom run-once` does, without the process's start."""
-    from bench.storage_requests import RequestLog  # noqa: PLC0415
+    from bench.storage_requests import RequestLog, count_groups  # noqa: PLC0415
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
@@ -95,24 +95,25 @@ def whole(settings: str, connection_string: str, log: str, messages: int) -> Mea
     with requests.logging():
         measurement = _measure(drain)
     requests.write(Path(log))
-    return {**measurement, "requests": len(requests.requests)}
+    return {**measurement, **count_groups(requests.requests)}
 
 
 def naive(name: str, target: list[Any], connection_string: str) -> Measurement:
     """Drain the mailbox with the naive script."""
     from bench import naive as script  # noqa: PLC0415
-    from bench.storage_requests import RequestLog  # noqa: PLC0415
+    from bench.storage_requests import RequestLog, count_groups  # noqa: PLC0415
 
     drain: Callable[..., int] = getattr(script, name)
     requests = RequestLog(connection_string)
     with requests.logging():
         measurement = _measure(lambda: drain(*target, connection_string))
-    return {**measurement, "requests": len(requests.requests)}
+    return {**measurement, **count_groups(requests.requests)}
 
 
 def bare(connection_string: str, log: str, messages: int, threads: int) -> Measurement:
     """Send the requests in a log with the SDKs' clients alone."""
-    from bench.storage_requests import Replay, read  # noqa: PLC0415
+    from bench.bare_requests import Replay  # noqa: PLC0415
+    from bench.storage_requests import count_groups, read  # noqa: PLC0415
 
     replay = Replay(connection_string, read(Path(log)), threads)
 
@@ -121,7 +122,7 @@ def bare(connection_string: str, log: str, messages: int, threads: int) -> Measu
         return messages
 
     measurement = _measure(send)
-    return {**measurement, "requests": replay.sent}
+    return {**measurement, **count_groups(replay.sent)}
 
 
 def startup(values: dict[str, str]) -> Measurement:

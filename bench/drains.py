@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -11,6 +11,7 @@ from bench.child import Measurement
 from bench.mix import mix
 from bench.report import progress, table
 from bench.running import Bench, in_child, once, write_settings
+from bench.storage_requests import GROUPS
 from tests.servers import azurite
 from tests.servers.dovecot import User
 
@@ -139,7 +140,7 @@ def _show(title: str, measured: Mapping[str, list[Measurement]], base: str) -> N
 
 
 def _show_requests(title: str, measured: Mapping[str, list[Measurement]]) -> None:
-    """Print requests and CPU time for a message and for a request, and the ratios to Mailroom's whole path."""
+    """Print requests and CPU time for a message, and the ratios to Mailroom's whole path."""
 
     def middle(name: str, value: Callable[[Measurement], float]) -> float:
         return median(value(measurement) for measurement in measured[name])
@@ -152,20 +153,25 @@ def _show_requests(title: str, measured: Mapping[str, list[Measurement]]) -> Non
 
     rows = []
     for name in measured:
-        requests = middle(name, lambda measurement: measurement.get("requests", 0) / measurement["messages"])
+        groups = [_per_message(measured[name], group) for group in ("requests", *GROUPS)]
         rows.append(
             [
                 name,
                 f"{middle(name, rate):.0f}",
-                f"{requests:.1f}" if requests else "",
                 f"{middle(name, cpu):.1f}",
-                f"{middle(name, cpu) / requests:.2f}" if requests else "",
                 f"{middle(WHOLE, rate) / middle(name, rate):.2f}",
                 f"{middle(WHOLE, cpu) / middle(name, cpu):.2f}",
+                *groups,
             ]
         )
-    head = ["", "msg/s", "requests/msg", "CPU ms/msg", "CPU ms/request", "msg/s: whole ÷ this", "CPU/msg: whole ÷ this"]
+    head = ["", "msg/s", "CPU ms/msg", "msg/s: whole ÷ this", "CPU: whole ÷ this", "requests/msg", *GROUPS]
     table(f"{title}; medians of {len(measured[WHOLE])}", head, rows)
+
+
+def _per_message(runs: Sequence[Measurement], count: str) -> str:
+    """Return the median of a count for a message; empty if it was not measured."""
+    counts = [run[count] / run["messages"] for run in runs if count in run]
+    return f"{median(counts):.2f}" if counts else ""
 
 
 def _size(source: User) -> str:

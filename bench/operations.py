@@ -25,12 +25,13 @@ KINDS = {
     "blobs.exists": "blob existence checks",
     "records.create": "record creates",
     "records.create_many": "record creates",
-    "records.create_together": "record creates",
+    "records.commit": "record transactions",
     "records.get": "record reads",
     "records.get_many": "record reads",
     "records.merge": "record merges",
     "records.merge_many": "record merges",
     "records.delete_many": "record deletes",
+    "records.scan": "record queries",
     "queues.put_many": "queue puts",
     "queues.receive": "queue receives",
     "queues.delete": "queue deletes",
@@ -134,13 +135,11 @@ def _count(bench: Bench, mails: Sequence[bytes]) -> tuple[Counter[str], Counter[
         app.poller.poll(Poll("support", PollReason.MANUAL))
         intake, counter.kinds = counter.kinds, Counter()
         queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
-        waiting = len(mails)
-        while waiting > 0:
-            items = queue.receive(BATCH_SIZE, hidden_for=600)
-            for item in items:
-                app.router.route(RouteRequest.from_json(item.body))
+        routed = 0
+        while routed < len(mails):
+            for item in queue.receive(BATCH_SIZE, hidden_for=600):
+                routed += len(app.router.route(RouteRequest.from_json(item.body)))
                 queue.delete(item)
-            waiting -= len(items) or waiting
         inner.close()
     return intake, counter.kinds
 

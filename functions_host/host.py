@@ -6,18 +6,17 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from functions_host.function_index import HttpTrigger, QueueTrigger, TimerTrigger
 from functions_host.host_json import HostConfig, read_config
 from functions_host.host_mode import AS_IN_AZURE, HostMode
-from functions_host.http_server import HttpConfig, HttpServer
 from functions_host.invoker import Counts, FunctionInvoker
-from functions_host.queue_listener import DRAIN_POLL_INTERVAL, DRAINING, ListenerPace, QueueListener
+from functions_host.queue_listener import DRAINING, ListenerPace, QueueListener
 from functions_host.storage_retry import HOST_RETRIES, PATIENT_RETRIES, QueueStorageFailed
 from functions_host.timer_listener import TimerListener, timer_payload
 from functions_host.timer_lock import TimerLock
@@ -26,6 +25,9 @@ from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
 from shared.storage.base import QueueItem, Storage
 
+if TYPE_CHECKING:
+    from functions_host.http_server import HttpConfig, HttpServer
+
 log = logging.getLogger("mailroom.host")
 
 GRACE = 10.0
@@ -33,6 +35,9 @@ GRACE = 10.0
 
 CUT_OFF = 1.0
 """Seconds that a check of a queue, which is under way when the host stops, has to end; then it is cut off."""
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two reports of the progress of draining, at least."""
 
 HTTP_THREADS = 8
 """HTTP functions that may run at once in addition to full queues."""
@@ -80,6 +85,7 @@ class Host:
         self._mode = mode
         self._failure: QueueStorageFailed | None = None
         self._failed = asyncio.Event()
+        self._drain_changed = asyncio.Event()
         self.invoker = FunctionInvoker(engine, storage, config)
         statuses = statuses or NoStatuses()
         self._queues = [
@@ -95,6 +101,8 @@ class Host:
         for function in engine.functions:
             for output in function.outputs:
                 self.invoker.queue(function, output.queue)
+        for queue in self._queues:
+            queue.on_empty = self._drain_changed.set
         self.invoker.on_put = self._poll_queue
         self.invoker.on_end = self._poll_soon
         http = any(isinstance(f.trigger, HttpTrigger) for f in engine.functions)
@@ -151,7 +159,7 @@ class Host:
         """
         retries = PATIENT_RETRIES if self._mode.stay_up else HOST_RETRIES
         pace = ListenerPace(wakes=self._mode.fast_hops, stays_up=self._mode.stay_up, retries=retries)
-        server = HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix) if http else None
+        server = self._http_server(http) if http is not None else None
         try:
             port = await server.open() if server is not None else 0
             async with _raise_first_error(asyncio.TaskGroup()) as group:
@@ -193,7 +201,10 @@ class Host:
                 queue.empty_at = -1
                 group.create_task(queue.run(lambda: done, group, pace))
             while not self._idle() and self._failure is None:
-                await asyncio.sleep(DRAIN_POLL_INTERVAL / 5)
+                # Only a check of a queue, or a failure, ends the draining.
+                self._drain_changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._drain_changed.wait(), PROGRESS_INTERVAL if progress else None)
                 if progress is not None and reported != self.invoker.revision:
                     reported = self.invoker.revision
                     progress(self.invoker.counts)
@@ -231,12 +242,18 @@ class Host:
             return await self.invoker.invoke(function, inputs, queue.runner.metadata(item), log_suffix=", run manually")
         raise ValueError(f"function {name} has an HTTP trigger: call it over HTTP")
 
+    def _http_server(self, http: HttpConfig) -> HttpServer:
+        from functions_host.http_server import HttpServer  # noqa: PLC0415  aiohttp is slow to load; draining needs none
+
+        return HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix)
+
     def _fail(self, error: QueueStorageFailed) -> None:
         """End the host because of an error; the first one counts."""
         if self._failure is None:
             log.error("the host ends: %s", error)
             self._failure = error
             self._failed.set()
+            self._drain_changed.set()
 
     async def _wait_for(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set, or set it when the host fails."""
@@ -277,7 +294,7 @@ class Host:
 
     def _poll_soon(self) -> None:
         for queue in self._queues:
-            queue.poll_within(DRAIN_POLL_INTERVAL)
+            queue.poll_soon()
 
 
 @asynccontextmanager

@@ -24,7 +24,10 @@ from shared.storage.base import QueueItem
 log = logging.getLogger("mailroom.host")
 
 DRAIN_POLL_INTERVAL = 0.1
-"""Seconds between two checks of an empty queue while draining."""
+"""Seconds after which a queue is checked again while draining, if its messages may have been put just now."""
+
+MAX_DRAIN_POLL_INTERVAL = 0.5
+"""Longest time in seconds between two checks of an empty queue while draining. Each check is a request."""
 
 DRAIN_TRIES = 7
 """Tries of a storage call after which draining ends with an error: about twelve seconds."""
@@ -40,6 +43,7 @@ class ListenerPace:
     Attributes:
         longest_wait: longest wait in seconds between two checks of an empty queue; None: as configured.
         wakes: `QueueListener.poll_within` shortens a wait.
+        wakes_when_idle: `QueueListener.poll_soon` shortens a wait only while no function is running.
         runs_late: run the messages of a batch that arrives after the stop was requested. The Functions host does not.
         stays_up: retry without limit when storage fails, instead of reporting an error.
         gives_up: report every error after the last retry, even one that the Functions host survives.
@@ -48,6 +52,7 @@ class ListenerPace:
 
     longest_wait: float | None = None
     wakes: bool = False
+    wakes_when_idle: bool = False
     runs_late: bool = False
     stays_up: bool = False
     gives_up: bool = False
@@ -55,8 +60,9 @@ class ListenerPace:
 
 
 DRAINING = ListenerPace(
-    DRAIN_POLL_INTERVAL,
+    MAX_DRAIN_POLL_INTERVAL,
     wakes=True,
+    wakes_when_idle=True,
     runs_late=True,
     gives_up=True,
     retries=RetryPolicy(DRAIN_TRIES, 0.2, is_patient=True),
@@ -79,6 +85,7 @@ class QueueListener:
         runner: runs single messages.
         items: the messages that are running.
         empty_at: the invoker's revision when the queue was last found empty; -1 if it may hold messages.
+        on_empty: called after the queue was found empty.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class QueueListener:
         self._next_poll = 0.0
         self._not_before = 0.0
         self.empty_at = -1
+        self.on_empty: Callable[[], None] = lambda: None
 
     def poll_within(self, seconds: float) -> None:
         """Check the queue within `seconds` if the pace allows it, since it may hold messages."""
@@ -111,6 +119,11 @@ class QueueListener:
             self._interval.reset()
             self._next_poll = min(self._next_poll, asyncio.get_running_loop().time() + seconds)
             self._wake.set()
+
+    def poll_soon(self) -> None:
+        """Check the queue soon, since an operation has ended that may have put messages on it."""
+        if not (self._pace.wakes_when_idle and self._invoker.active):
+            self.poll_within(DRAIN_POLL_INTERVAL)
 
     def stop(self) -> None:
         """End the wait of a listener whose `stopping` returns true now."""
@@ -162,6 +175,7 @@ class QueueListener:
                 self._next_poll = loop.time()
             else:
                 self.empty_at = revision
+                self.on_empty()
                 self._next_poll = loop.time() + self._interval.next()
 
     async def _receive(self) -> list[QueueItem]:

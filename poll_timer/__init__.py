@@ -22,7 +22,7 @@ def poll_timer(
     polls: func.Out[typing.List[str]],  # noqa: UP006  the worker engine refuses list[str] here
     context: func.Context,
 ) -> None:
-    """Enqueue a poll of each mailbox that is due, and a lifecycle event if a subscription was never tried."""
+    """Enqueue a poll of each mailbox that is due, and a lifecycle event if a folder has no valid subscription."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:

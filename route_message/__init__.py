@@ -16,38 +16,33 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library has
 
 @blueprint.queue_trigger(arg_name="item", queue_name="route-requests", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
-    """Route one stored message. Raises for an error of the message, which counts as one of its five tries."""
+    """Route stored messages. Raises for an error of a single message, which counts as one of its five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
-    from shared.observability.tracing import routing  # noqa: PLC0415
 
     router = app().router
     request = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
-    with routing(request.arrival, request.traceparent):
-        try:
-            router.route(request, tried=item.dequeue_count != 1)
-        except TransientError as error:
-            router.requeue(request, error)
-        except Exception as error:  # noqa: BLE001  raised again, without its text
-            router.record_error(request, error)
-            # The host logs the exception. The text of an error that is not Mailroom's may quote the message.
-            raise scrub(error) from None
+    try:
+        router.route(request, tried=item.dequeue_count != 1)
+    except TransientError as error:
+        router.requeue(request, error)
+    except Exception as error:  # noqa: BLE001  raised again, without its text
+        router.record_error(request, error)
+        # The host logs the exception. The text of an error that is not Mailroom's may quote the message.
+        raise scrub(error) from None
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="route-requests-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
-    """Write the dead letter of a message that failed all five tries."""
+    """Write the dead letters of messages that failed all five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.exporter import flush  # noqa: PLC0415
-    from shared.observability.tracing import routing  # noqa: PLC0415
 
     try:
         request = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:
         log.error("message-failed: a route request is dropped: %s", error)
         return
-    router = app().router
-    with routing(request.arrival, request.traceparent):
-        router.dead_letter(request)
+    app().router.dead_letter(request)
     flush()  # The alert message-failed depends on it.
 
 

@@ -38,6 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 UPLOADS = 16
 """Uploads at once, over all mailboxes that the process drains: what one client of the storage does best with."""
 
+WRITES = 16
+"""Storage operations at once of the messages that are routed, for the same reason."""
+
 _log = logging.getLogger("mailroom.bootstrap")
 
 
@@ -119,7 +122,7 @@ def build_app(
         storage,
         health,
         poller,
-        MessageRouter(storage, route_tables.for_mailbox, parse, now),
+        MessageRouter(storage, route_tables.for_mailbox, parse, now, ThreadPoolExecutor(WRITES, "route")),
         subscriptions,
         route_repository,
         route_tables,

@@ -8,6 +8,12 @@ import json
 SHORT = 12
 """Hex digits of a digest in a path."""
 
+PARTITION = 1
+"""The first digits of the keys of arrivals and outbox entries, which name their partition (`PARTITION_DIGITS`)."""
+
+BATCH = 15
+"""Hex digits that name a batch of arrivals in the keys of their outbox entries."""
+
 
 def digest(*parts: str) -> str:
     """Return the SHA-256 hex digest of an unambiguous (JSON) encoding of `parts`."""
@@ -17,16 +23,55 @@ def digest(*parts: str) -> str:
 def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
     """Return the key of an arrival: one message in one place on one server (docs/explanation/receipts.md, "Terms").
 
+    The first digit is that of the folder: all arrivals of a folder are in one partition.
+
     Args:
         mailbox: the mailbox's name in the settings.
         folder: the folder as the settings name it; empty if server keys are unique in the whole mailbox (Graph).
         server_key: `UIDVALIDITY.UID`, a UIDL, Graph's immutable id, or, without server keys, the digest of the bytes.
     """
-    return digest("arrival", mailbox, folder, server_key)
+    return digest("folder", mailbox, folder)[:PARTITION] + digest("arrival", mailbox, folder, server_key)[PARTITION:]
+
+
+def reused_arrival_key(arrival: str, size: int, received: str) -> str:
+    """Return the key of an arrival whose server key was another message's before. It is in the same partition.
+
+    Args:
+        arrival: the key of the earlier arrival.
+        size: the message's size as the server reports it, in bytes.
+        received: the time as the server reports it, or an empty string.
+    """
+    return arrival[:PARTITION] + digest(arrival, str(size), received)[PARTITION:]
+
+
+def outbox_key(batch: str, arrival: str) -> str:
+    """Return the key of a stored arrival's outbox entry, in the arrival's partition.
+
+    Args:
+        batch: `BATCH` hex digits. The entries of one route request have them in common.
+        arrival: the arrival's key.
+    """
+    return arrival[:PARTITION] + batch + arrival[PARTITION + BATCH :]
+
+
+def batch_prefix(key: str) -> str:
+    """Return the digits that an outbox entry's key has in common with the others of its batch."""
+    return key[: PARTITION + BATCH]
+
+
+def replay_outbox_key(arrival: str, record: str, reissue: str) -> str:
+    """Return the key of a replay's outbox entry, in the arrival's partition.
+
+    Args:
+        arrival: the arrival's key.
+        record: the path of the record or result that the operator named.
+        reissue: the id of the request for a new result; empty: none.
+    """
+    return arrival[:PARTITION] + digest("replay", arrival, record, reissue)[PARTITION:]
 
 
 def claim_key(kind: str, fingerprint: str, recipient: str, position: int = 0) -> str:
-    """Return the key of the claim on a fingerprint for a recipient. All claims on a fingerprint are in one partition.
+    """Return the key of the claim on a fingerprint for a recipient.
 
     Args:
         kind: the fingerprint's kind.
@@ -35,7 +80,7 @@ def claim_key(kind: str, fingerprint: str, recipient: str, position: int = 0) ->
         position: the position in the list of claims on a Message-ID.
     """
     place = (str(position),) if position else ()
-    return digest("claim", kind, fingerprint) + digest("claim", recipient, *place)
+    return digest("claim", kind, fingerprint, recipient, *place)
 
 
 def reissue_key(request: str, recipient: str) -> str:

@@ -6,63 +6,37 @@ A queue message asks for work that may be done twice: its consumer is idempotent
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from shared.errors import MessageUnreadable
-from shared.keys import digest
+from shared.keys import BATCH, PARTITION, batch_prefix
 
 QUEUE_VERSION = 1
 """The version in every queue message. A message of another version is rejected."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReplayRequest:
-    """The part of a route request that makes it a replay: route again, with the current routes (docs/how-to/replay.md).
-
-    Attributes:
-        record: the path of the record, or of the result, that the operator named.
-        reissue: the id of the request for a new result that replaces the result at `record`; empty: keep all results.
-    """
-
-    record: str
-    reissue: str = ""
+_OUTBOX_KEY = re.compile(f"[0-9a-f]{{{PARTITION + BATCH},64}}")
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
-    """A message on the queue `route-requests`: route this arrival.
+    """A message on the queue `route-requests`: route the arrivals, or the replay, of these outbox entries.
 
     Attributes:
-        arrival: the receipt's key.
+        outbox: the key of an outbox entry, or the first digits of the keys of several: a batch.
         retries: how often it was requeued after a transient error; one more if it was published before.
-        traceparent: the trace that it belongs to (W3C Trace Context), or empty.
-        replay: if set, the arrival is routed again whatever its outcome was.
     """
 
-    arrival: str
+    outbox: str
     retries: int = 0
-    traceparent: str = ""
-    replay: ReplayRequest | None = None
-
-    @property
-    def outbox_key(self) -> str:
-        """The key of its outbox entry: the arrival's key, or a key of its own for each replay."""
-        if self.replay is None:
-            return self.arrival
-        return digest("replay", self.arrival, self.replay.record, self.replay.reissue)
 
     def to_json(self) -> str:
         """Return the queue message."""
-        replay = self.replay or ReplayRequest("")
-        return _to_json(
-            arrival=self.arrival,
-            retries=self.retries,
-            traceparent=self.traceparent,
-            replay=replay.record,
-            reissue=replay.reissue,
-        )
+        return _to_json(outbox=self.outbox, retries=self.retries)
 
     @classmethod
     def from_json(cls, body: str) -> RouteRequest:
@@ -72,14 +46,23 @@ class RouteRequest:
             MessageUnreadable: the text is not one that `to_json` wrote.
         """
         fields = _parse(body)
-        arrival, retries = fields.get("arrival"), fields.get("retries", 0)
-        if not isinstance(arrival, str) or not isinstance(retries, int):
-            raise MessageUnreadable("a message on the queue `route-requests` names no arrival")
-        record, reissue = fields.get("replay", ""), fields.get("reissue", "")
-        if not isinstance(record, str) or not isinstance(reissue, str):
-            raise MessageUnreadable("a message on the queue `route-requests` asks for a replay without naming a record")
-        replay = ReplayRequest(record, reissue) if record else None
-        return cls(arrival, retries, str(fields.get("traceparent", "")), replay)
+        outbox, retries = fields.get("outbox"), fields.get("retries", 0)
+        if not isinstance(outbox, str) or not _OUTBOX_KEY.fullmatch(outbox) or not isinstance(retries, int):
+            raise MessageUnreadable("a message on the queue `route-requests` names no outbox entry")
+        return cls(outbox, retries)
+
+
+def route_requests(keys: Iterable[str], *, retries: int = 0) -> list[RouteRequest]:
+    """Return one route request for each batch of outbox entries.
+
+    Args:
+        keys: the keys of the entries. A batch of which there is one key has a request for this entry alone.
+        retries: the `retries` of the requests.
+    """
+    batches: defaultdict[str, list[str]] = defaultdict(list)
+    for key in dict.fromkeys(keys):
+        batches[batch_prefix(key)].append(key)
+    return [RouteRequest(batch[0] if len(batch) == 1 else prefix, retries) for prefix, batch in batches.items()]
 
 
 class PollReason(StrEnum):

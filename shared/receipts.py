@@ -62,6 +62,7 @@ class Receipt:
         reported_size: size in bytes that the server reported before the download.
         received: when the server received the message, if it reports that.
         stored_at: when the receipt was created, UTC; its day is the day in all paths.
+        outbox: the key of its outbox entry, which exists exactly while the state is `stored`; empty: it never had one.
         state: the processing state.
         removed: whether the message was removed from the mailbox. Under `keep` it never is.
         outcomes: by recipient, `routed PATH` or `duplicate ARRIVAL`; `*` for an outcome of the whole message.
@@ -88,6 +89,7 @@ class Receipt:
     reported_size: int
     received: datetime | None
     stored_at: datetime
+    outbox: str = ""
     state: State = State.STORED
     removed: bool = False
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class Receipt:
             "stored_at": self.stored_at,
             "state": self.state.value,
             "removed": self.removed,
+            "outbox": self.outbox,
         }
         if self.received is not None:
             values["received"] = self.received
@@ -142,6 +145,14 @@ class Receipt:
         if self.retried_daily:
             values["retried_daily"] = True
         return values
+
+    def to_outbox_values(self, traceparent: str = "") -> Values:
+        """Return the properties of the arrival's outbox entry: those of the receipt, its key, and the message's trace.
+
+        Args:
+            traceparent: the trace of the message; empty: none.
+        """
+        return {**self.to_values(), "arrival": self.arrival, "traceparent": traceparent}
 
     @classmethod
     def from_record(cls, record: Record) -> Receipt:
@@ -161,6 +172,7 @@ class Receipt:
             reported_size=int(str(values["reported_size"])),
             received=received if isinstance(received, datetime) else None,
             stored_at=stored_at,
+            outbox=str(values.get("outbox", "")),
             state=State(str(values["state"])),
             removed=bool(values["removed"]),
             outcomes=json.loads(str(values.get("outcomes", "{}"))),

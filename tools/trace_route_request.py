@@ -2,10 +2,11 @@
 
     python -m tools.trace_route_request [CHECKOUT]
 
-The script drains two plain messages into folder storage, runs the function `route_message` on their route requests, and
-records every project file that has a function called meanwhile. It prints the modules of the second request, and the
-number of modules of the first, which also reads the routes. Import time does not count, and shared/mime counts as one
-module. CHECKOUT is the folder of another version of the project; `NAMES` lists the names that differ between versions.
+The script drains two plain messages into folder storage, one after the other, runs the function `route_message` on
+their route requests, and records every project file that has a function called meanwhile. It prints the modules of the
+second request, and the number of modules of the first, which also reads the routes. Import time does not count, and
+shared/mime counts as one module. CHECKOUT is the folder of another version of the project; `NAMES` lists
+the names that differ between versions.
 """
 
 from __future__ import annotations
@@ -96,31 +97,37 @@ class Version:
 
 
 class PlainMailbox:
-    """A session with a mailbox that has `MESSAGES`."""
+    """A session with a mailbox that has one message.
+
+    Args:
+        version: the version whose objects are returned.
+        number: the message's position in `MESSAGES`.
+    """
 
     folders: Sequence[str] = ("INBOX",)
     commit_every: int | None = None
     key_prefix: str | None = "1."
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, number: int) -> None:
         self._version = version
+        self._number = number
         self._removed = False
 
     def list(self, folder: str, **_options: object) -> Sequence[Any]:
-        """Return the messages, until they are removed."""
+        """Return the message, until it is removed."""
         del folder
         listed = self._version.get("ListedMessage")
-        messages = () if self._removed else MESSAGES
-        return [listed(f"1.{number}", number, len(data)) for number, data in enumerate(messages)]
+        numbers = [] if self._removed else [self._number]
+        return [listed(f"1.{number}", number, len(MESSAGES[number])) for number in numbers]
 
     def fetch(self, batches: Iterable[Sequence[Any]], **_options: object) -> Generator[Sequence[Any], None, None]:
-        """Yield the messages."""
+        """Yield the message."""
         content = self._version.get("content")
         for batch in batches:
             yield [self._version.get("FetchResult")(listed, content(MESSAGES[listed.number])) for listed in batch]
 
     def remove(self, messages: Sequence[Any]) -> None:
-        """Remove all messages, which are stored together."""
+        """Remove the message."""
         self._removed = self._removed or bool(messages)
 
     def mark(self, processed: object) -> None:
@@ -179,10 +186,11 @@ def modules_of_route_requests(root: Path) -> list[list[str]]:
         settings = version.get("load_settings")({**SETTINGS, "AzureWebJobsStorage": f"folder:{folder}/mail"})
         storage = version.get("open_storage")(settings.app_storage, settings.mail_storage, settings.mail_container)
         app = version.get("build_app")(settings, storage)
-        mailbox = PlainMailbox(version)
-        app = replace(app, poller=replace(app.poller, connect=lambda _settings: mailbox))
+        mailboxes = iter([PlainMailbox(version, number) for number in range(len(MESSAGES))])
+        app = replace(app, poller=replace(app.poller, connect=lambda _settings: next(mailboxes)))
         version.get("install_app")(app)
-        app.poller.poll(version.get("Poll")("support", version.get("reason")))
+        for _ in MESSAGES:  # Messages that are collected together have one route request.
+            app.poller.poll(version.get("Poll")("support", version.get("reason")))
         function = importlib.import_module("route_message").route_message._function.get_user_function()  # noqa: SLF001
         items = storage.queues[version.get("queue")].receive(32, hidden_for=60)
         requests = [QueueMessage(item.body) for item in items]

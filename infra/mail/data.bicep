@@ -12,12 +12,11 @@ param container string
 param lock bool
 
 // The tables of shared/storage/base.py, Table; shared/storage/azure/records.py adds the container's name as prefix. A test
-// compares them.
+// compares them. The outbox is in the table of receipts (SHARED_TABLES).
 @export()
 var tableNames = [
   'receipts'
   'claims'
-  'outbox'
   'mailboxes'
   'subscriptions'
   'conversations'

@@ -93,7 +93,7 @@ def find(
             storage, console = app.storage, wide_console()
             if query.id:
                 query = replace(query, id=resolve_id(storage.records, query.id))
-            receipts, count = find_newest(storage, query, limit)
+            receipts, has_more = find_newest(storage, query, limit)
             unparsed = count_unparsed(storage.records, query) if query.uses_content and not query.id else 0
             if as_json:
                 for history in histories_of(storage, receipts):
@@ -102,8 +102,8 @@ def find(
                 show(histories_of(storage, receipts), console)
             elif receipts:
                 show_lines(storage, receipts, console)
-    if count > len(receipts):
-        say(f"{count} messages match, and the newest {limit} are shown; use --limit to show more", err=True)
+    if has_more:
+        say(f"more messages match than the newest {limit}, which are shown; use --limit to show more", err=True)
     if unparsed:
         say(
             f"{quantity(unparsed, 'message')} {'is' if unparsed == 1 else 'are'} not routed yet or failed: "

@@ -28,6 +28,9 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the messages and their new outcomes; change nothing.")
     ] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Largest number of messages that --dry-run previews.")
+    ] = 500,
     reissue: Annotated[
         bool,
         typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it."),
@@ -52,6 +55,7 @@ def replay(
             kind=kind,
             mailbox=None if mailbox is None else mailbox.lower(),
             dry_run=dry_run,
+            limit=limit,
             reissue=reissue,
             as_json=as_json,
         )
@@ -66,6 +70,8 @@ def replay(
                     say(message.to_json_line())
             else:
                 show(app.storage.records, result, options, wide_console())
+    if as_json and result.unread:
+        say(f"not previewed: {quantity(result.unread, 'older record')}; use --limit to preview more", err=True)
     if as_json and result.resolved:
         say(f"not replayed: {quantity(result.resolved, 'record')} that a replay resolved before", err=True)
     for failure in result.failures:

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from heapq import nlargest
+from itertools import islice
 
 from rich.console import Console
 from rich.text import Text
@@ -20,7 +20,7 @@ from shared.dispatch.deduplication import Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, raw_path, route_of_result, skipped_path
 from shared.documents.writer import format_time
-from shared.operations.search import ArrivalQuery, display_id, find_arrivals, outcome_of
+from shared.operations.search import ArrivalQuery, display_id, find_newest_first, outcome_of
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
 from shared.storage.base import Record, Storage, Table, scan_by_values
@@ -32,8 +32,8 @@ _LABEL_GAP = 2
 """Spaces between the longest label and the texts."""
 
 
-def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[Receipt], int]:
-    """Return the newest matching arrivals, in the order in which they were stored, and the number of all.
+def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[Receipt], bool]:
+    """Return the newest matching arrivals, in the order in which they were stored, and whether more arrivals match.
 
     Args:
         storage: stores the arrivals.
@@ -43,16 +43,8 @@ def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list
     Raises:
         TransientError: the storage failed.
     """
-    count = 0
-
-    def counted() -> Iterator[Receipt]:
-        nonlocal count
-        for receipt in find_arrivals(storage.records, query):
-            count += 1
-            yield receipt
-
-    newest = nlargest(limit, counted(), key=lambda receipt: (receipt.stored_at, receipt.arrival))
-    return newest[::-1], count
+    newest = list(islice(find_newest_first(storage.records, query), limit + 1))
+    return newest[:limit][::-1], len(newest) > limit
 
 
 def find_message_histories(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[History], bool]:
@@ -60,8 +52,8 @@ def find_message_histories(storage: Storage, query: ArrivalQuery, limit: int) ->
 
     The arguments and errors are those of `find_newest`.
     """
-    receipts, count = find_newest(storage, query, limit)
-    return histories_of(storage, receipts), count > len(receipts)
+    receipts, has_more = find_newest(storage, query, limit)
+    return histories_of(storage, receipts), has_more
 
 
 def histories_of(storage: Storage, receipts: Sequence[Receipt]) -> list[History]:

@@ -20,7 +20,7 @@ from mailroom_cli.terminal import escape_json_line, quantity
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
-from shared.operations.replay import ReplayRequests, StoredRecord, parse_kind
+from shared.operations.replay import ReplayRequests, StoredRecord, day_of_record, parse_kind
 from shared.operations.replay_preview import PreviewedOutcome, ReplayPreview, preview_replay
 from shared.operations.search import display_id, is_id, outcome_of, parse_id
 from shared.receipts import Receipt
@@ -47,6 +47,7 @@ class ReplayOptions:
         kind: only records of this kind in the range.
         mailbox: only records of this mailbox in the range.
         dry_run: preview the outcomes and change nothing.
+        limit: number of messages to preview at most, of the newest days.
         reissue: write new results that replace the named results.
         as_json: list the messages as JSON.
     """
@@ -57,6 +58,7 @@ class ReplayOptions:
     kind: str | None = None
     mailbox: str | None = None
     dry_run: bool = False
+    limit: int = 500
     reissue: bool = False
     as_json: bool = False
 
@@ -119,12 +121,14 @@ class ReplayResult:
         counts: number of messages by kind, mailbox and, in a dry run, outcome.
         messages: the messages, in a dry run or for JSON; otherwise empty, since there may be millions.
         resolved: number of records that were not replayed, since they are already resolved.
+        unread: number of records beyond the limit of a dry run, which were not read.
         failures: a line for each record that could not be replayed.
     """
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     messages: list[ReplayedMessage] = field(default_factory=list)
     resolved: int = 0
+    unread: int = 0
     failures: list[str] = field(default_factory=list)
 
 
@@ -152,9 +156,16 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
     reissue = uuid4().hex if options.reissue else ""
     result = ReplayResult()
     seen: set[str] = set()
+    if options.dry_run:
+        paths.sort(key=day_of_record, reverse=True)
+    done = 0
     with ThreadPoolExecutor(THREADS, thread_name_prefix="replay") as pool:
-        for start in range(0, len(paths), BATCH):
-            batch = paths[start : start + BATCH]
+        while done < len(paths):
+            size = min(BATCH, options.limit - len(result.messages)) if options.dry_run else BATCH
+            if not size:
+                result.unread = len(paths) - done
+                break
+            batch = paths[done : done + size]
             records = _select(pool.map(lambda path: _read(requests, path), batch), options, result)
             # Two records of an arrival are one replay; two results of an arrival are two reissues.
             by_key = {record.path if reissue else record.arrival: record for record in records}
@@ -173,7 +184,8 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
                 result.counts[record.kind, record.mailbox, "" if preview is None else preview.outcome] += 1
                 if options.dry_run or options.as_json:
                     result.messages.append(ReplayedMessage(record, receipts[record.arrival], preview))
-            progress(start + len(batch), len(paths))
+            done += len(batch)
+            progress(done, len(paths))
     return result
 
 
@@ -192,8 +204,20 @@ def show(records: Records, result: ReplayResult, options: ReplayOptions, console
             f"mailbox {mailbox}: its new outcomes are unknown, since its settings or routes are invalid: run "
             f"`mailroom check {mailbox}`; replay does not use PASSWORD, so that any value will do"
         )
+    if result.unread:
+        console.print(f"not previewed: {quantity(result.unread, 'older record')}; --limit sets how many messages are")
     if result.resolved:
         console.print(f"not replayed: {quantity(result.resolved, 'record')} that a replay resolved before")
+    _show_total(result, options, console)
+    if options.reissue and result.counts:
+        console.print(
+            "each message that a current route takes gets a new result: consumers see it as a new event and may "
+            "process the message a second time"
+        )
+
+
+def _show_total(result: ReplayResult, options: ReplayOptions, console: Console) -> None:
+    """Print what was requested, or what a dry run found."""
     count = result.counts.total()
     if not count:
         console.print("nothing to replay")
@@ -202,15 +226,13 @@ def show(records: Records, result: ReplayResult, options: ReplayOptions, console
         for (_, _, outcome), messages in result.counts.items():
             outcomes[outcome] += messages
         console.print("new outcomes: " + ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in sorted(outcomes)))
-        console.print(f"nothing was changed; without --dry-run, {quantity(count, 'message')} would be routed again")
+        others = f", and those of {quantity(result.unread, 'older record')}," if result.unread else ""
+        console.print(
+            f"nothing was changed; without --dry-run, {quantity(count, 'message')}{others} would be routed again"
+        )
     else:
         console.print(
             f"the replay of {quantity(count, 'message')} is requested: the app or the next `mailroom run-once` runs it"
-        )
-    if options.reissue and count:
-        console.print(
-            "each message that a current route takes gets a new result: consumers see it as a new event and may "
-            "process the message a second time"
         )
 
 

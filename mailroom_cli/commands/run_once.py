@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -18,7 +18,7 @@ from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import TransientError
 from shared.lease import LEASE_SECONDS
-from shared.operations.ledger import OUTCOMES, Counts, count, count_of
+from shared.operations.ledger import OUTCOMES, Counts, count_of
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Filter, QueueName, Record, Table
 
@@ -123,7 +123,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     """
     began, start = utc_now(), monotonic()
     await asyncio.to_thread(app.release_dead)
-    unrouted = {record.key for record in await asyncio.to_thread(_outbox, app) if not record.values.get("replay")}
+    unrouted = await asyncio.to_thread(_unrouted_arrivals, app)
     failures = [name_mailbox(name, "; ".join(errors)) for name, errors in app.settings.mailbox_errors.items()]
     route_errors = await asyncio.to_thread(_route_errors, app)
     failures += [f"routes: {error}" for error in route_errors]
@@ -258,6 +258,32 @@ class _Run:
         return not ended and health.next_try == self.next_tries[mailbox]
 
 
+@dataclass(slots=True)
+class _Tally:
+    """The arrivals of a run, counted. Of each only the key is kept: a run may collect a mailbox of any size.
+
+    Attributes:
+        began: when the run began.
+        keys: the keys of the receipts that were added.
+        counts: the collected arrivals by outcome.
+        earlier: how many of them were stored before the run.
+    """
+
+    began: datetime
+    keys: set[str] = field(default_factory=set)
+    counts: Counts = field(default_factory=Counts)
+    earlier: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count the arrival of a receipt, once, if it was downloaded."""
+        if record.key in self.keys or count_of(record.values) == "skipped":
+            return
+        self.keys.add(record.key)
+        self.counts.add(record.values)
+        stored_at = record.values["stored_at"]
+        self.earlier += isinstance(stored_at, datetime) and stored_at < self.began
+
+
 def _route_errors(app: App) -> tuple[str, ...]:
     """Return the errors that stop routing; empty if the storage cannot be read now."""
     try:
@@ -266,13 +292,15 @@ def _route_errors(app: App) -> tuple[str, ...]:
         return ()
 
 
-def _outbox(app: App) -> list[Record]:
-    return list(app.storage.records.scan(Table.OUTBOX))
+def _unrouted_arrivals(app: App) -> set[str]:
+    """Return the arrivals that are stored and not yet routed."""
+    entries = app.storage.records.scan(Table.OUTBOX)
+    return {str(entry.values["arrival"]) for entry in entries if not entry.values.get("replay")}
 
 
 def _count_unrouted(app: App) -> int:
     """Return the number of messages that are stored and not yet routed."""
-    return len(_outbox(app))
+    return sum(1 for _ in app.storage.records.scan(Table.OUTBOX))
 
 
 def _count_arrivals(app: App, began: datetime, unrouted: Collection[str]) -> tuple[Counts, int]:
@@ -283,14 +311,14 @@ def _count_arrivals(app: App, began: datetime, unrouted: Collection[str]) -> tup
         began: when the run began.
         unrouted: the arrivals that waited to be routed then.
     """
-    records = app.storage.records
-    receipts = records.get_many(Table.RECEIPTS, list(unrouted)) if unrouted else {}
-    for time_property in ("stored_at", "routed_at"):
-        scan = records.scan(Table.RECEIPTS, Filter(time_property=time_property, since=began))
-        receipts |= {record.key: record for record in scan}
-    downloaded = [record for record in receipts.values() if count_of(record.values) != "skipped"]
-    stored_at = [record.values["stored_at"] for record in downloaded]
-    return count(downloaded), sum(1 for time in stored_at if isinstance(time, datetime) and time < began)
+    tally, records = _Tally(began), app.storage.records
+    for time_property in ("routed_at", "stored_at"):
+        for record in records.scan(Table.RECEIPTS, Filter(time_property=time_property, since=began)):
+            tally.add(record)
+    remaining = [key for key in unrouted if key not in tally.keys]
+    for record in records.get_many(Table.RECEIPTS, remaining).values() if remaining else ():
+        tally.add(record)
+    return tally.counts, tally.earlier
 
 
 def _is_leased(app: App, mailbox: str) -> bool:

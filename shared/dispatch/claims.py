@@ -78,8 +78,17 @@ class Claim:
         kinds = [fingerprint.kind for fingerprint in self.fingerprints]
         return self.fingerprints[kinds.index(self.kind) + 1 :] if self.kind in kinds else ()
 
-    def to_values(self) -> Values:
-        """Return the record's properties, without the key."""
+    @property
+    def prints(self) -> str:
+        """The JSON of the fingerprints."""
+        return json.dumps([_to_json(fingerprint) for fingerprint in self.fingerprints])
+
+    def to_values(self, prints: str | None = None) -> Values:
+        """Return the record's properties, without the key.
+
+        Args:
+            prints: the JSON of the fingerprints, which all claims of a message have in common; None: it is made.
+        """
         return {
             "owner": self.owner,
             "message": self.message,
@@ -87,7 +96,7 @@ class Claim:
             "recipient": self.recipient,
             "kind": self.kind.value,
             "named": self.result_recipient,
-            "prints": json.dumps([_to_json(fingerprint) for fingerprint in self.fingerprints]),
+            "prints": self.prints if prints is None else prints,
         }
 
     @classmethod

@@ -1,7 +1,7 @@
 """Deduplication: the claims that an arrival takes on its recipients (docs/explanation/receipts.md, "Dispatch").
 
-The claims on one fingerprint are created in one transaction. A claim is read only if the transaction finds that one
-exists.
+Almost always no claim of a message exists: then one transaction creates all of its claims, together with those of other
+messages (`expected`). If it finds that one exists, the claims are taken one kind of fingerprint after the other.
 
 A claim without a result is finished by its owner, whatever the current routes are: a duplicate of the message already
 names the owner as the original. `unfinished_matches` finds these claims.
@@ -20,7 +20,8 @@ from shared.keys import reissue_key
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Fingerprint, FingerprintKind, VisibleContent
 from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Match, Matched
-from shared.storage.base import MAX_TRANSACTION, Blobs, Record, Records, Table, Values
+from shared.storage.base import Blobs, Create, Record, Records, Table, Values
+from shared.storage.transactions import MAX_TRANSACTION
 
 MAX_ADDRESSES = 1000
 """Addresses of a message whose claims are looked up: a message may name a hundred thousand."""
@@ -41,6 +42,33 @@ class Claims:
     blobs: Blobs
     _has_claimed_wildcard: bool = field(default=False, init=False)
 
+    def expected(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> list[Create]:
+        """Return the claims that `claim` creates if none of them exists. The arguments are those of `claim`.
+
+        Empty if there are more than a transaction can create.
+        """
+        own = self._own(fingerprints, results)
+        wildcard = own.pop(ANY_RECIPIENT, None) or next(iter(own.values()), None)
+        if wildcard is None:
+            return []
+        claims = [*own.values(), replace(wildcard, recipient=ANY_RECIPIENT)]
+        claims = [replace(claim, kind=fingerprint.kind) for claim in claims for fingerprint in fingerprints]
+        if len(claims) > MAX_TRANSACTION:
+            return []
+        prints = wildcard.prints
+        return [
+            Create(Table.CLAIMS, to_key(claim.fingerprint, claim.recipient), claim.to_values(prints))
+            for claim in claims
+        ]
+
+    def held(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:
+        """Return the claims by recipient, like `claim`, after a transaction created those of `expected`."""
+        self._has_claimed_wildcard = True
+        return {
+            recipient: replace(claim, kind=fingerprints[-1].kind)
+            for recipient, claim in self._own(fingerprints, results).items()
+        }
+
     def claim(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:
         """Claim recipients under each fingerprint, in claim order, each until another arrival holds a claim.
 
@@ -55,10 +83,7 @@ class Claims:
             By recipient our claim, whose `result` is the path that an earlier attempt of ours stored; or the
             original's claim.
         """
-        own = {
-            recipient: Claim.of_arrival(self.receipt, fingerprints, recipient, result)
-            for recipient, result in results.items()
-        }
+        own = self._own(fingerprints, results)
         wildcard = own.pop(ANY_RECIPIENT, None)
         claims = {} if wildcard is None else self._claim_in_order(fingerprints, {ANY_RECIPIENT: wildcard})
         if own:
@@ -68,6 +93,13 @@ class Claims:
             claims |= self._claim_in_order(fingerprints, own, wildcard)
             self._has_claimed_wildcard = True
         return claims
+
+    def _own(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:
+        """Return the arrival's first claim on each recipient."""
+        return {
+            recipient: Claim.of_arrival(self.receipt, fingerprints, recipient, result)
+            for recipient, result in results.items()
+        }
 
     def _claim_in_order(
         self, fingerprints: Sequence[Fingerprint], own: Mapping[str, Claim], wildcard: Claim | None = None
@@ -139,7 +171,7 @@ class Claims:
         """Create the claims that do not exist. Return those that do, by key."""
         existing: dict[str, Record] = {}
         missing = rows
-        while missing and not self.records.create_together(Table.CLAIMS, missing):
+        while missing and not self.records.commit([Create(Table.CLAIMS, *row) for row in missing.items()]):
             existing |= self.records.get_many(Table.CLAIMS, list(missing))
             missing = {key: values for key, values in rows.items() if key not in existing}
         return existing

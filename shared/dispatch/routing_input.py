@@ -206,6 +206,19 @@ class ThreadReferences:
             for kind, text in self.entries()
         }
 
+    def to_membership(self, message: str, existing: Mapping[str, Values]) -> Membership:
+        """Return a message's membership in the conversation that its first existing entry names, or else in its own.
+
+        Args:
+            message: the message's id.
+            existing: the existing entries, by key.
+        """
+        keys = self.keys()
+        entry = next((existing[key] for key in keys if key in existing), None)
+        conversation = message if entry is None else str(entry["conversation"])
+        rows = self.to_rows(conversation)
+        return Membership(conversation, {key: rows[key] for key in keys if key not in existing})
+
 
 def thread_references(message: Message, decision: Decision, *, by_tag_alone: bool) -> ThreadReferences:
     """Return what a message says about its thread.
@@ -256,11 +269,13 @@ class Conversations:
         keys = list(dict.fromkeys(thread.keys()))
         if len(keys) == 1 and self.records.create(Table.CONVERSATIONS, keys[0], thread.to_rows(message)[keys[0]]):
             return Membership(message, {})
-        existing = self.records.get_many(Table.CONVERSATIONS, keys) if keys else {}
-        entry = next((existing[key] for key in keys if key in existing), None)
-        conversation = message if entry is None else str(entry.values["conversation"])
-        rows = thread.to_rows(conversation)
-        return Membership(conversation, {key: rows[key] for key in keys if key not in existing})
+        return thread.to_membership(message, self.read(keys))
+
+    def read(self, keys: Iterable[str]) -> dict[str, Values]:
+        """Return the existing entries of `keys`, by key."""
+        distinct = list(dict.fromkeys(keys))
+        records = self.records.get_many(Table.CONVERSATIONS, distinct) if distinct else {}
+        return {key: record.values for key, record in records.items()}
 
     def register(self, membership: Membership) -> None:
         """Create the entries by which other messages find a conversation. Existing entries stay."""

@@ -1,21 +1,20 @@
 """Write the documents of an arrival: the parsed message, its attachments, results and records (rules 7.2 to 7.5).
 
-All writes are create-only, except to records. A document is written after everything that it refers to.
+All writes are create-only, except to records. A message's attachments and `message.json` are written in any order, and
+are durable before a result or record refers to them.
 
-Documents have a bounded size: a small message must not become a large document (docs/reference/results.md, "Sizes").
-Only the longest fields are cut, all of them to the same number of bytes, and `truncated` names them. Which fields these
-are depends on the document alone, so that each attempt writes the same bytes.
+Documents have a bounded size (shared/documents/size_limits.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate, takewhile
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 from zipfile import ZipFile, ZipInfo
 
 from shared.config import MailProtocol
@@ -45,6 +44,8 @@ from shared.documents.schema import (
     ResultDocument,
     UnhandledDocument,
 )
+from shared.documents.serialization import to_bytes
+from shared.documents.size_limits import fit, shorten_lists
 from shared.mailboxes.spool import temporary_file
 from shared.mime.parser import Attachment, Message
 from shared.receipts import Receipt
@@ -84,33 +85,21 @@ SAME_MESSAGE_ID_SIZE = 384
 MAX_ATTACHMENT_IN_MEMORY = 1024 * 1024
 """Bytes above which an attachment is decoded into a file instead of into memory."""
 
-MIN_FIELD_SIZE: Final = 128
-"""Bytes that a field may always have: the longest path without an attachment's name has 94."""
-
-CUTTABLE_TEXTS: Final = frozenset({"subject", "text", "html", "name"})
-"""Fields whose text may be cut. Any other text is an identifier, and half an identifier identifies something else."""
-
-KEEP_LAST: Final = frozenset({"references"})
-"""Lists whose last entries are kept when they are cut."""
-
-_SEPARATOR_SIZE: Final = 3
-"""Bytes between two entries of a list, apart from the indentation: a comma, a line feed, and one as a margin."""
-
-_MAX_LINES: Final = 1_000
-"""Entries of the longest list that is written with one entry on a line."""
-
-FieldPath = tuple[str, ...]
+MAX_IN_PARALLEL = 4 * 1024 * 1024
+"""Bytes of the attachments that are written at the same time, and so are in memory together; others follow in turn."""
 
 
 @dataclass(slots=True)
 class DocumentWriter:
     """Writes the documents of one arrival.
 
+    The caller runs the jobs of `message_writes`, flushes the blobs, and only then writes results, or the record of an
+    unhandled message: these refer to what the jobs write, and must not survive a power failure without it.
+
     Attributes:
         blobs: where they are written.
         receipt: the arrival's.
         message: the parsed message.
-        conversation: the id of the first message seen of its thread.
         hints: the envelope recipients.
         overwrites_records: whether a record with other content is overwritten: for a replay or a retry.
         max_attachments: attachments that are blobs of their own.
@@ -120,27 +109,75 @@ class DocumentWriter:
     blobs: Blobs
     receipt: Receipt
     message: Message
-    conversation: str
     hints: Sequence[EnvelopeHint] = ()
     overwrites_records: bool = False
     max_attachments: int = 200
     unserved: Sequence[str] = ()
-    _has_written_message: bool = field(default=False, init=False)
+    _unwritten: set[str] | None = field(default=None, init=False)
     _message_fields_cache: MessageFields | None = field(default=None, init=False)
     _common_fields_cache: CommonFields | None = field(default=None, init=False)
 
+    def message_writes(self) -> Sequence[Callable[[], None]]:
+        """Return the jobs that write the attachments, their archive and `message.json`; none if called before.
+
+        The jobs may run in any order and at the same time, and more than once: they create the same blobs each time.
+        At most `MAX_IN_PARALLEL` bytes of attachments are in memory at once. The archive, and the attachments that
+        exceed this limit or are decoded into files, are one job, which needs the disk for one file at a time.
+        """
+        if self._unwritten is not None:
+            return ()
+        self._common_fields()  # now, since results are written by several threads
+        jobs: dict[str, Callable[[], None]] = {parsed_path(self.receipt.message): self._write_message}
+        in_turn: list[Attachment] = []
+        size = 0
+        for attachment in self.message.attachments[: self.max_attachments]:
+            if attachment.size <= MAX_ATTACHMENT_IN_MEMORY and size + attachment.size <= MAX_IN_PARALLEL:
+                size += attachment.size
+                jobs[self._attachment_path(attachment)] = partial(self._write_attachment, attachment)
+            else:
+                in_turn.append(attachment)
+        if in_turn or self._archive is not None:
+            jobs["in turn"] = partial(self._write_in_turn, in_turn)
+        self._unwritten = set(jobs)
+        return [partial(self._run, name, job) for name, job in jobs.items()]
+
+    def _run(self, name: str, job: Callable[[], None]) -> None:
+        job()
+        assert self._unwritten is not None
+        self._unwritten.discard(name)
+
+    def _check_message_written(self) -> None:
+        """Raise an error unless all that a result refers to was written."""
+        if self._unwritten is None or self._unwritten:
+            raise RuntimeError(
+                f"message {self.receipt.message}: a result or record must not be written before the jobs of "
+                f"message_writes ({'not requested' if self._unwritten is None else f'{len(self._unwritten)} missing'})"
+            )
+
     def write_result(
-        self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
+        self,
+        match: Match,
+        path: str,
+        *,
+        conversation: str,
+        replaces: str | None = None,
+        different: Sequence[Original] = (),
     ) -> None:
         """Write the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
+
+        Several threads may write the results of different recipients.
 
         Args:
             match: the recipient and its route.
             path: the path in the claim.
+            conversation: the id of the first message seen of its thread.
             replaces: the path of the result that this one replaces after a replay.
             different: the results of messages with the same Message-ID and another body.
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
         """
-        self._write_message()
+        self._check_message_written()
         same_message_id = list(different[:MAX_SAME_MESSAGE_ID])
         common: Mapping[str, object] = self._common_fields()
         if same_message_id:
@@ -153,7 +190,7 @@ class DocumentWriter:
             "recipient": match.recipient,
             "matched": match.matched,
             "reference": match.reference,
-            "conversation": self.conversation,
+            "conversation": conversation,
             "replaces": replaces,
             "same_message_id": same_message_id,
             **cast(CommonFields, common),
@@ -161,16 +198,24 @@ class DocumentWriter:
         self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
 
     def write_unhandled(self, decision: Decision) -> None:
-        """Record that the message has no result, why, and which routes were tried (rule 3.6)."""
+        """Record that the message has no result, why, and which routes were tried (rule 3.6).
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
+        """
         assert decision.unhandled is not None
         self._write_unhandled(decision.unhandled, decision.tried, ())
 
     def write_unserved(self, unserved: Sequence[str]) -> None:
-        """Record the recipients that have no result because the message has more than MAX_RECIPIENTS."""
+        """Record the recipients that have no result because the message has more than MAX_RECIPIENTS.
+
+        Raises:
+            RuntimeError: a job of `message_writes` has not been run.
+        """
         self._write_unhandled(Unhandled.TOO_MANY_RECIPIENTS, (), unserved)
 
     def _write_unhandled(self, reason: Unhandled, tried: Sequence[TriedRoute], recipients: Sequence[str]) -> None:
-        self._write_message()
+        self._check_message_written()
         record: UnhandledDocument = {
             "schema": "mailroom/unhandled/1",
             **self._record_fields(),
@@ -209,14 +254,8 @@ class DocumentWriter:
         write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + additional_size))
 
     def _write_message(self) -> None:
-        """Write the attachments, then `message.json`, once."""
-        if self._has_written_message:
-            return
+        """Write `message.json`."""
         message, attachments = self.receipt.message, self.message.attachments
-        for attachment in attachments[: self.max_attachments]:
-            self._write_attachment(attachment)
-        if self._archive is not None:
-            self._write_archive(self._archive, attachments[self.max_attachments :])
         fields = self._message_fields()
         document: MessageDocument = {
             "schema": "mailroom/message/1",
@@ -236,9 +275,6 @@ class DocumentWriter:
         if size < SMALL_MESSAGE:
             limit += FIELD_NAMES_SIZE + ATTACHMENT_ENTRY_SIZE * min(len(attachments), self.max_attachments)
         self.blobs.create(parsed_path(message), fit(document, limit), content_type=JSON)
-        # A result must never exist without what it refers to, not even after a power failure between the two writes.
-        self.blobs.flush()
-        self._has_written_message = True
 
     def _stored(self, fields: AttachmentFields, attachment: Attachment) -> StoredAttachment:
         if attachment.number <= self.max_attachments or self._archive is None:
@@ -249,6 +285,13 @@ class DocumentWriter:
     def _archive(self) -> str | None:
         """The path of the ZIP file of the attachments that have no blob of their own; None if all have one."""
         return archive_path(self.receipt.message) if len(self.message.attachments) > self.max_attachments else None
+
+    def _write_in_turn(self, attachments: Iterable[Attachment]) -> None:
+        """Write attachments, then the archive, so that one file at a time is on the disk."""
+        for attachment in attachments:
+            self._write_attachment(attachment)
+        if self._archive is not None:
+            self._write_archive(self._archive, self.message.attachments[self.max_attachments :])
 
     def _write_archive(self, path: str, attachments: Sequence[Attachment]) -> None:
         """Write attachments into one ZIP file, uncompressed and without times: the same bytes at each attempt."""
@@ -382,121 +425,4 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
 
 def format_time(time: datetime) -> str:
     """Return a time in the format of all documents: ISO 8601, UTC, to the second."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def to_bytes(document: object) -> bytes:
-    """Return readable JSON in UTF-8, with each field and each entry of a list on its own line.
-
-    A lone surrogate, which a server leaves when it cuts a subject, cannot be encoded and becomes a `?`.
-    """
-    return _lines(document, 0).encode("utf-8", "replace") + b"\n"
-
-
-def _lines(value: object, depth: int) -> str:
-    line, end = "\n" + " " * (depth + 1), "\n" + " " * depth
-    if isinstance(value, dict) and value:
-        fields = (f"{_encode(str(key))}: {_lines(field, depth + 1)}" for key, field in value.items())
-        return f"{{{line}{f',{line}'.join(fields)}{end}}}"
-    # A longer list is encoded at once: an encoder that is called for each entry takes several times as long.
-    if isinstance(value, list) and 0 < len(value) <= _MAX_LINES:
-        return f"[{line}{f',{line}'.join(map(_encode, value))}{end}]"
-    return _encode(value)
-
-
-def fit(document: Mapping[str, object], limit: int) -> bytes:
-    """Return a document in JSON, with at most `limit` bytes.
-
-    Args:
-        document: the complete document.
-        limit: bytes; a few hundred at least.
-    """
-    data = to_bytes(document)
-    return data if len(data) <= limit else to_bytes(_shorten(document, len(data) - limit))
-
-
-def shorten_lists(document: Mapping[str, object], limit: int) -> dict[str, Any]:
-    """Return a document's fields, shortened so that they have at most `limit` bytes as JSON."""
-    excess = len(to_bytes(document)) - limit
-    return dict(document) if excess <= 0 else _shorten(document, excess)
-
-
-def _shorten(document: Mapping[str, object], excess: int) -> dict[str, Any]:
-    leaves = dict(_leaves(document, ()))
-    sizes = {path: _size(value, len(path)) for path, value in leaves.items()}
-    # The names of the cut fields take room in `truncated`.
-    names_size = 8 + sum(len(".".join(path)) + 6 for path, size in sizes.items() if size > MIN_FIELD_SIZE)
-    limit = _field_limit(list(sizes.values()), sum(sizes.values()) - excess - names_size)
-    cut = {path: _cut(path[-1], leaves[path], limit, len(path)) for path, size in sizes.items() if size > limit}
-    fields = _with_replaced(document, cut, ())
-    fields["truncated"] = list(dict.fromkeys((*fields["truncated"], *(".".join(path) for path in cut))))
-    return fields
-
-
-def _leaves(document: Mapping[str, object], parents: FieldPath) -> Iterator[tuple[FieldPath, object]]:
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*parents, key))
-        else:
-            yield (*parents, key), value
-
-
-def _size(value: object, depth: int) -> int:
-    """Return the bytes of a value at a depth: each of its lines but the first is indented as deeply."""
-    data = to_bytes(value)
-    return len(data) - 1 + depth * (data.count(b"\n") - 1)
-
-
-def _field_limit(sizes: list[int], room: int) -> int:
-    """Return the number of bytes to which the longest fields must be cut, so that all together take `room`."""
-    remaining = len(sizes)
-    for size in sorted(sizes):
-        if size * remaining > room:
-            break
-        room -= size
-        remaining -= 1
-    return max(MIN_FIELD_SIZE, room // max(remaining, 1))
-
-
-def _cut(name: str, value: object, room: int, depth: int) -> object:
-    if isinstance(value, str):
-        return _cut_text(value, room) if name in CUTTABLE_TEXTS else None
-    if not isinstance(value, Sequence):
-        return value
-    entries = value[::-1] if name in KEEP_LAST else value
-    sizes = (_size(entry, depth + 1) + depth + 1 + _SEPARATOR_SIZE for entry in entries)
-    room -= 2 + depth + _SEPARATOR_SIZE
-    kept = list(entries[: sum(1 for _ in takewhile(lambda total: total <= room, accumulate(sizes)))])
-    if not kept and isinstance(entries[0], Mapping) and "name" in entries[0]:
-        # An author's address is more important than the name before it.
-        nameless = {**entries[0], "name": ""}
-        name_room = room - _size(nameless, depth + 1) - depth - 1 - _SEPARATOR_SIZE
-        if name_room >= 0:
-            kept = [{**nameless, "name": _cut_text(str(entries[0]["name"]), name_room)}]
-    return kept[::-1] if name in KEEP_LAST else kept
-
-
-def _cut_text(text: str, room: int) -> str:
-    """Return the beginning of a text that has at most `room` bytes in JSON, its quotes included."""
-    fitting, too_long = 0, min(len(text), room) + 1
-    while too_long - fitting > 1:
-        middle = (fitting + too_long) // 2
-        if len(to_bytes(text[:middle])) - 1 <= room:
-            fitting = middle
-        else:
-            too_long = middle
-    return text[:fitting]
-
-
-def _with_replaced(
-    document: Mapping[str, object], values: Mapping[FieldPath, object], parents: FieldPath
-) -> dict[str, Any]:
-    return {
-        key: _with_replaced(value, values, (*parents, key))
-        if isinstance(value, Mapping)
-        else values.get((*parents, key), value)
-        for key, value in document.items()
-    }
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

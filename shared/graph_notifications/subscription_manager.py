@@ -66,11 +66,6 @@ class SubscriptionRecord:
     minutes: int = 0
     error: str = ""
 
-    @property
-    def was_tried(self) -> bool:
-        """Whether Mailroom has created a subscription, or has failed to."""
-        return bool(self.subscription or self.error)
-
     @classmethod
     def read(cls, records: Records, mailbox: str, folder: str) -> SubscriptionRecord:
         """Return the record of a folder; an empty one if none is stored."""
@@ -99,7 +94,9 @@ class SubscriptionManager:
     storage: Storage
     connect: Callable[[MailboxSettings], GraphSubscriptions]
     now: Now = utc_now
-    _tried: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
+    _read: dict[tuple[str, str], SubscriptionRecord] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def record_for(self, mailbox: str, folder: str) -> SubscriptionRecord:
         """Return the record of a folder's subscription."""
@@ -110,19 +107,29 @@ class SubscriptionManager:
         if mailbox.protocol is not MailProtocol.GRAPH or self.settings.graph_webhook_url is None:
             return False
         records = [self.record_for(mailbox.name, folder) for folder in mailbox.folders]
-        self._tried.update((record.mailbox, record.folder) for record in records if record.was_tried)
-        # A subscription for another URL, or for an earlier address of the mailbox, does not notify this app.
-        prefix = f"users/{mailbox.mailbox_address}/"
-        url = self.settings.graph_webhook_url
-        return all(
-            record.until > self.now() and record.url == url and record.resource.startswith(prefix) for record in records
+        self._read.update(((record.mailbox, record.folder), record) for record in records)
+        return all(self._notifies(mailbox, record) for record in records)
+
+    def _notifies(self, mailbox: MailboxSettings, record: SubscriptionRecord) -> bool:
+        """Return whether a subscription is valid, and was created for the current URL, mailbox address and keys.
+
+        Another subscription does not notify this app.
+        """
+        keys = self.settings.graph_client_state_keys
+        return (
+            record.until > self.now()
+            and record.url == self.settings.graph_webhook_url
+            and record.resource.startswith(f"users/{mailbox.mailbox_address}/")
+            and record.key in [key_name(key.get_secret_value()) for key in keys]
         )
 
     def request_missing(self, traceparent: str = "") -> None:
-        """Enqueue one lifecycle event if Mailroom has never tried to subscribe to one of the folders.
+        """Enqueue one lifecycle event if a folder has no subscription that notifies this app.
 
-        The timer of `renew_subscriptions` would run up to five minutes later. This sends no request to Graph. A
-        folder's record is read until it shows a try, and then no more.
+        That is the case at the first start, after a change of the settings, and after the app was stopped for longer
+        than a subscription lasts. The timer of `renew_subscriptions` would run up to five minutes later. A folder
+        whose last try failed is left to it. This sends no request to Graph, and does not read again what `is_active`
+        has read.
 
         Args:
             traceparent: the trace that the event belongs to.
@@ -130,14 +137,14 @@ class SubscriptionManager:
         Raises:
             TransientError: the storage is unavailable.
         """
+        read = dict(self._read)
+        self._read.clear()
         if self.settings.graph_webhook_url is None:
             return
         for mailbox in self._mailboxes():
             for folder in mailbox.folders:
-                if (mailbox.name, folder) in self._tried:
-                    continue
-                if self.record_for(mailbox.name, folder).was_tried:
-                    self._tried.add((mailbox.name, folder))
+                record = read.get((mailbox.name, folder)) or self.record_for(mailbox.name, folder)
+                if record.error or self._notifies(mailbox, record):
                     continue
                 # One event is enough: `reconcile` creates all missing subscriptions under one lease.
                 kind = LifecycleKind.SUBSCRIPTION_REMOVED

@@ -2,28 +2,38 @@
 
 The steps are those of docs/explanation/receipts.md, "Intake", 1 to 5.
 
-This is where the transactional outbox is written. The order of the writes is raw bytes, receipt, outbox entry, queue
-message. A crash between two of them leaves what the next poll or `sweep` completes.
+This is where the transactional outbox is written. The order of the writes is raw bytes, then receipt and outbox entry
+in one transaction (`arrival_records`), then queue message. A crash between two of them leaves what the next poll or
+`sweep` completes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
-from types import MappingProxyType
+from itertools import chain
 
 from shared.clock import Now
 from shared.config import MailboxSettings, MailProtocol
 from shared.documents.blob_paths import raw_path
-from shared.keys import arrival_key, digest
+from shared.intake.arrival_records import (
+    NewArrival,
+    create_arrivals,
+    is_same_message,
+    key_of_reused,
+    look_up_receipts,
+)
+from shared.intake.batches import assign_batches
+from shared.keys import arrival_key
 from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.spool import Content
 from shared.observability import metrics, tracing
-from shared.queue_messages import RouteRequest
+from shared.queue_messages import route_requests
 from shared.receipts import Receipt, State
-from shared.storage.base import QueueName, Storage, Table, Values, storable_time
+from shared.storage.base import Merge, QueueName, Storage, Table, storable_time
+from shared.storage.transactions import pack_transactions
 
 DIGEST_KEY_PREFIX = "sha256:"
 """The prefix of the key of a message for which the server has none; the digest of its bytes follows."""
@@ -69,18 +79,20 @@ class ArrivalStore:
         a UIDL, and IMAP servers a UID that they assigned under EXAMINE. To remove the new message without storing it
         would lose it. Such a message is an arrival of its own.
         """
+        records = self.storage.records
         candidates = [Candidate(message, self.key(message.key)) for message in listed]
-        receipts = self._receipts(candidates)
-        if self._has_immutable_ids:
-            return [replace(candidate, receipt=receipts.get(candidate.arrival)) for candidate in candidates]
-        rekeyed = [
-            replace(candidate, arrival=_key_of_reused(candidate))
-            if candidate.arrival in receipts and not _is_same(candidate.listed, receipts[candidate.arrival])
-            else candidate
-            for candidate in candidates
-        ]
-        receipts |= self._receipts([new for new, old in zip(rekeyed, candidates, strict=True) if new is not old])
-        return [replace(candidate, receipt=receipts.get(candidate.arrival)) for candidate in rekeyed]
+        receipts = dict(look_up_receipts(records, (candidate.arrival for candidate in candidates)))
+        if not self._has_immutable_ids:
+            rekeyed = [
+                replace(candidate, arrival=key_of_reused(candidate.arrival, candidate.listed))
+                if candidate.arrival in receipts and not is_same_message(candidate.listed, receipts[candidate.arrival])
+                else candidate
+                for candidate in candidates
+            ]
+            changed = (new.arrival for new, old in zip(rekeyed, candidates, strict=True) if new is not old)
+            receipts |= look_up_receipts(records, changed)
+            candidates = rekeyed
+        return [replace(candidate, receipt=receipts.get(candidate.arrival)) for candidate in candidates]
 
     def upload(self, fetched: Sequence[FetchResult], uploads: Executor) -> list[Future[None]]:
         """Start the uploads of a batch's raw bytes, several at once."""
@@ -94,39 +106,41 @@ class ArrivalStore:
         for upload in wait_for(uploads, return_when=FIRST_EXCEPTION).done:
             upload.result()
         self.storage.blobs.flush()
-        stored = [self._with_new_receipt(candidate, content) for candidate, content in batch]
-        receipts = [candidate.receipt for candidate in stored if candidate.receipt is not None]
-        existing = self.storage.records.create_many(
-            Table.RECEIPTS, {receipt.arrival: receipt.to_values() for receipt in receipts}
+        candidates = [self._with_new_receipt(candidate, content) for candidate, content in batch]
+        # Without server keys, messages of the same bytes have one arrival.
+        unique = {candidate.arrival: candidate for candidate in candidates}
+        receipts = assign_batches(candidate.receipt for candidate in unique.values() if candidate.receipt is not None)
+        arrivals = [
+            NewArrival(unique[receipt.arrival].listed, receipt, _start_trace(receipt) or self.traceparent)
+            for receipt in receipts
+        ]
+        stored = create_arrivals(
+            self.storage.records,
+            arrivals,
+            recorded={candidate.arrival for candidate, _ in batch if candidate.receipt is not None},
+            has_immutable_ids=self._has_immutable_ids,
         )
-        with_server_key = {candidate.arrival for candidate, _ in batch if candidate.arrival}
-        self._replace_erased(
-            {receipt.arrival: receipt for receipt in receipts if receipt.arrival in existing - with_server_key}
-        )
-        for (old, _), new in zip(batch, stored, strict=True):
-            if old.receipt is not None and new.receipt is not None:
-                # It was recorded as oversized or unreadable before.
-                self.storage.records.merge(Table.RECEIPTS, new.arrival, new.receipt.to_values())
-        self._publish(receipts)
+        new = [arrival.receipt for arrival in stored if arrival.is_new]
+        self._publish(new)
+        # Of arrivals that another worker stored: it may have died before it published their requests.
+        self._publish((arrival.receipt for arrival in stored if not arrival.is_new), retries=1)
         # Before the removal from the mailbox: if that fails, the next poll finds the messages already stored.
-        _count_stored(receipts)
-        return stored
+        _count_stored(new)
+        final = {key: arrival.receipt for key, arrival in zip(unique, stored, strict=True)}
+        return [
+            replace(candidate, arrival=final[candidate.arrival].arrival, receipt=final[candidate.arrival])
+            for candidate in candidates
+        ]
 
     def republish(self, candidates: Iterable[Candidate]) -> None:
         """Publish the route requests of arrivals that are not routed yet: an earlier worker may have died before."""
-        waiting = [
-            candidate.receipt
-            for candidate in candidates
-            if candidate.receipt is not None and candidate.receipt.state is State.STORED
-        ]
-        if waiting:
-            entries = self.storage.records.get_many(Table.OUTBOX, [receipt.arrival for receipt in waiting])
-            traces = {key: str(record.values.get("traceparent", "")) for key, record in entries.items()}
-            self._publish(waiting, traces, retries=1)
+        self._publish((candidate.receipt for candidate in candidates if candidate.receipt is not None), retries=1)
 
     def mark_removed(self, arrivals: Iterable[str]) -> None:
         """Record that messages were removed from the mailbox for certain."""
-        self.storage.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
+        merges = ([Merge(Table.RECEIPTS, arrival, {"removed": True})] for arrival in dict.fromkeys(arrivals))
+        for changes in pack_transactions(merges):
+            self.storage.records.commit([*chain.from_iterable(changes)])  # Without etags, it is always made.
 
     @property
     def _has_immutable_ids(self) -> bool:
@@ -141,24 +155,8 @@ class ArrivalStore:
         folder = "" if self._has_immutable_ids else self.folder
         return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
-    def _receipts(self, candidates: Iterable[Candidate]) -> dict[str, Receipt]:
-        keys = [candidate.arrival for candidate in candidates if candidate.arrival]
-        records = self.storage.records.get_many(Table.RECEIPTS, keys) if keys else {}
-        return {key: Receipt.from_record(record) for key, record in records.items()}
-
     def _upload_raw(self, content: Content) -> None:
         self.storage.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
-
-    def _replace_erased(self, receipts: Mapping[str, Receipt]) -> None:
-        """Store messages again that were erased, if only their bytes identify them.
-
-        Such a message may be a leftover or may have been sent again. Its bytes are stored by now, and bytes must not
-        exist without a receipt.
-        """
-        records = self.storage.records.get_many(Table.RECEIPTS, list(receipts)) if receipts else {}
-        for key, record in records.items():
-            if Receipt.from_record(record).state is State.ERASED:
-                self.storage.records.replace(Table.RECEIPTS, key, receipts[key].to_values(), etag=record.etag)
 
     def _with_new_receipt(self, candidate: Candidate, content: Content) -> Candidate:
         arrival = candidate.arrival or self.key(DIGEST_KEY_PREFIX + content.sha256)
@@ -180,47 +178,17 @@ class ArrivalStore:
             stored_at=candidate.receipt.stored_at if candidate.receipt is not None else self.now(),
         )
 
-    def _publish(
-        self, receipts: Sequence[Receipt], traces: Mapping[str, str] = MappingProxyType({}), *, retries: int = 0
-    ) -> None:
-        """Write arrivals to the outbox, then their route requests to the queue.
+    def _publish(self, receipts: Iterable[Receipt], *, retries: int = 0) -> None:
+        """Publish the route requests of the arrivals that are not routed yet.
 
         Args:
-            receipts: the arrivals'.
-            traces: the `traceparent` of arrivals whose request was published before; the others start a trace.
+            receipts: the arrivals'. Those that are `stored` have an outbox entry.
             retries: 1 if an attempt to route them may have been made.
         """
-        new_traces = {
-            receipt.arrival: _start_trace(receipt) or self.traceparent
-            for receipt in receipts
-            if not traces.get(receipt.arrival)
-        }
-        traces = {**traces, **new_traces}
-        entries: dict[str, Values] = {
-            receipt.arrival: {
-                "mailbox": receipt.mailbox,
-                "stored_at": receipt.stored_at,
-                "traceparent": traces[receipt.arrival],
-            }
-            for receipt in receipts
-        }
-        self.storage.records.create_many(Table.OUTBOX, entries)
-        requests = [RouteRequest(receipt.arrival, retries, traces[receipt.arrival]) for receipt in receipts]
-        self.storage.queues[QueueName.ROUTE_REQUESTS].put_many([request.to_json() for request in requests])
-
-
-def _is_same(listed: ListedMessage, receipt: Receipt) -> bool:
-    """Return whether a receipt is of the listed message, and not of another that had the same server key before."""
-    received = storable_time(listed.received)
-    has_other_time = received is not None and receipt.received is not None and received != receipt.received
-    return receipt.reported_size == listed.size and not has_other_time
-
-
-def _key_of_reused(candidate: Candidate) -> str:
-    """Return the arrival key of a message whose server key was another message's before."""
-    received = storable_time(candidate.listed.received)
-    time = received.isoformat() if received is not None else ""
-    return digest(candidate.arrival, str(candidate.listed.size), time)
+        keys = [receipt.outbox for receipt in receipts if receipt.state is State.STORED]
+        if keys:
+            bodies = [request.to_json() for request in route_requests(keys, retries=retries)]
+            self.storage.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
 
 def cancel_uploads(uploads: Sequence[Future[None]]) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from shared.config import After
 from shared.intake.arrival_store import DIGEST_KEY_PREFIX, ArrivalStore, Candidate
-from shared.keys import digest
+from shared.keys import PARTITION, digest
 from shared.mailboxes.base import ListedMessage
 from shared.receipts import Receipt, State
 from shared.storage.base import Filter, Table, Values
@@ -117,7 +117,9 @@ class Removals:
     def _not_removed(self, since: datetime | None) -> Iterator[Receipt]:
         arrivals = self.arrivals
         equal: dict[str, str | bool] = {"mailbox": arrivals.settings.name, "folder": arrivals.folder, "removed": False}
-        for record in arrivals.storage.records.scan(Table.RECEIPTS, Filter(equal=equal, since=since)):
+        # The arrivals of a folder are in one partition.
+        where = Filter(key_prefix=arrivals.key("")[:PARTITION], equal=equal, since=since)
+        for record in arrivals.storage.records.scan(Table.RECEIPTS, where):
             receipt = Receipt.from_record(record)
             if (
                 receipt.protocol == arrivals.settings.protocol.value

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from shared.documents.blob_paths import skipped_path
 from shared.documents.schema import OversizedDocument, ReportedFields, UnreadableDocument
-from shared.documents.writer import JSON, to_bytes, to_document
+from shared.documents.serialization import to_bytes
+from shared.documents.writer import JSON, to_document
 from shared.intake.arrival_store import ArrivalStore, Candidate
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
-from shared.storage.base import Table
+from shared.storage.base import Create, Merge, Records, Table
 
 _log = logging.getLogger("mailroom.intake")
 
@@ -35,7 +37,7 @@ def record_oversized(arrivals: ArrivalStore, candidate: Candidate, size: int) ->
         return
     if record is None:
         receipt = replace(arrivals.new_receipt(candidate, message="", size=size), state=State.OVERSIZED)
-        storage.records.create(Table.RECEIPTS, candidate.arrival, receipt.to_values())
+        _create(storage.records, receipt)
     else:
         receipt = Receipt.from_record(record)
     path = skipped_path("oversized", settings.name, receipt.stored_at, candidate.arrival)
@@ -77,7 +79,7 @@ def record_unreadable(
         arrivals.new_receipt(candidate, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
     )
     if candidate.receipt is None:
-        storage.records.create(Table.RECEIPTS, candidate.arrival, receipt.to_values())
+        _create(storage.records, receipt)
     path = skipped_path("unreadable", settings.name, receipt.stored_at, candidate.arrival)
     document: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
@@ -92,7 +94,8 @@ def record_unreadable(
     storage.blobs.flush()
     # Written last: until `last_refused_at` is set, the next poll retries the message.
     refused = replace(receipt, last_refused_at=arrivals.now())
-    storage.records.merge(Table.RECEIPTS, candidate.arrival, refused.to_values())
+    changes = ReceiptIndex(storage.records).changes(candidate.receipt or receipt, refused, arrivals.now())
+    storage.records.commit([Merge(Table.RECEIPTS, candidate.arrival, refused.to_values()), *changes])
     _log.warning(
         "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
         settings.name,
@@ -100,6 +103,12 @@ def record_unreadable(
         candidate.listed.key,
         path,
     )
+
+
+def _create(records: Records, receipt: Receipt) -> None:
+    """Create the receipt of a skipped message, if it does not exist."""
+    changes = ReceiptIndex(records).changes(None, receipt, receipt.stored_at)
+    records.commit([Create(Table.RECEIPTS, receipt.arrival, receipt.to_values()), *changes])
 
 
 def _reported_fields(reported: Mapping[str, object]) -> ReportedFields:

@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.config import MailboxSettings, SignIn, Tls
 from shared.config.presets import DEFAULT_PORTS
 from shared.errors import ConfigurationError, ConnectFailed, MailroomError, TlsRefused, printable
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 CONNECT_TIMEOUT: Final = 30.0
 """Seconds for the connection, and again for the TLS handshake."""
@@ -248,6 +249,8 @@ def _on_message(connection: Any, direction: str, _version: Any, _content: Any, k
 
 
 def _parse_certificate(message: bytes) -> PeerCertificate:
+    from cryptography import x509  # noqa: PLC0415  slow to load; only a check reads certificates
+
     # Type and length, in TLS 1.3 an empty context, the list's length, the first certificate's length, the certificate.
     start = 5 if message[4] == 0 and _length(message, 5) == len(message) - 8 else 4
     size = _length(message, start + 3)
@@ -265,6 +268,8 @@ def _length(data: bytes, position: int) -> int:
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    from cryptography import x509  # noqa: PLC0415  slow to load; only a check reads certificates
+
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -48,17 +48,20 @@ def _above_trusted_line(
     """Return the fields above the trusted line, and the hosts of the `Received` lines up to and including it.
 
     Returns:
-        None without a trusted line.
+        None without a trusted line, or without a field above it.
     """
     fields: list[str] = []
-    hosts: list[str | None] = []
+    lines: list[str] = []
     for name, text in trace:
         lower = name.lower()
         if lower == AUTHENTICATION_RESULTS:
             fields.append(text)
         elif lower == RECEIVED:
-            hosts.append(received_by_host(text))
-            if len(hosts) == hops:
+            lines.append(text)
+            if len(lines) == hops:
+                if not fields:
+                    return None
+                hosts = [received_by_host(line) for line in lines]
                 trusted = received_by is None or same_host(hosts[-1], received_by)
                 return (fields, hosts) if trusted else None
     return None

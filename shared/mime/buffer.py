@@ -22,9 +22,10 @@ class Buffer:
 
     Attributes:
         size: size in bytes.
+        in_memory: whether all bytes are in memory, so that as many more may be.
     """
 
-    __slots__ = ("_data", "_read_bytes", "_releasable", "size")
+    __slots__ = ("_data", "_read_bytes", "_releasable", "in_memory", "size")
 
     def __init__(self, data: bytes | mmap.mmap | memoryview) -> None:
         self._data: bytes | mmap.mmap | memoryview
@@ -37,6 +38,7 @@ class Buffer:
                 self._releasable = data if view.readonly else None
         self._data = data
         self.size = len(data)
+        self.in_memory = isinstance(data, bytes)
 
     def slice(self, start: int, end: int) -> bytes:
         """Return a copy of the bytes from `start` up to `end`."""

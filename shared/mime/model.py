@@ -19,6 +19,8 @@ __all__ = ["Address", "Attachment", "Author", "Importance", "Kind", "Message", "
 
 Importance = Literal["high", "normal", "low"]
 
+_CHUNK_SIZE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -46,12 +48,17 @@ class Attachment:
     _buffer: Buffer = field(repr=False, compare=False)
     _extent: tuple[int, int, str] = field(repr=False, compare=False)
     _byte_range: tuple[int, int] | None = field(default=None, repr=False, compare=False)
+    _content: bytes | None = field(default=None, repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
-        """Return the decoded content in pieces of at most 1 MB. Each call decodes again.
+        """Return the decoded content in pieces of at most 1 MB.
 
-        A mapping that was passed to `parse` must still be open.
+        The content of a small message is kept. That of a large one is decoded again by each call: a mapping that was
+        passed to `parse` must still be open.
         """
+        if self._content is not None:
+            content = self._content
+            return (content[start : start + _CHUNK_SIZE] for start in range(0, len(content), _CHUNK_SIZE))
         start, end, encoding = self._extent
         pieces = decode_pieces(self._buffer.pieces(start, end), encoding, Defects())
         return pieces if self._byte_range is None else slice_pieces(pieces, *self._byte_range)

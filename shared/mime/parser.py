@@ -145,14 +145,24 @@ def _importance(headers: Headers) -> Importance:
 
 
 def _attachments(leaves: Iterable[body_selection.Leaf], buffer: Buffer, defects: Defects) -> tuple[Attachment, ...]:
-    """Return the attachments with their digests."""
+    """Return the attachments with their digests.
+
+    Of a message in memory, the decoded content is kept, since decoding takes most of the time that attachments need.
+    Together, the kept bytes are at most as many as the message has, which files in a winmail.dat may share.
+    """
     names = SafeFilenames()
     attachments: list[Attachment] = []
+    room = buffer.size if buffer.in_memory else -1
     for leaf in leaves:
         digest, size = hashlib.sha256(), 0
+        pieces: list[bytes] = []
         for piece in body_selection.decoded_content(leaf, buffer, defects):
             digest.update(piece)
             size += len(piece)
+            if size <= room:
+                pieces.append(piece)
+        content = b"".join(pieces) if size <= room else None
+        room -= size if content is not None else 0
         content_id = (leaf.part.headers.get("content-id") or "").strip().strip("<>").strip() or None
         kind = leaf.part.content_type.kind
         inline = leaf.disposition == "inline" or (not leaf.disposition and content_id is not None)
@@ -169,6 +179,7 @@ def _attachments(leaves: Iterable[body_selection.Leaf], buffer: Buffer, defects:
                 _buffer=buffer,
                 _extent=(leaf.part.start, leaf.part.end, leaf.encoding),
                 _byte_range=leaf.byte_range,
+                _content=content,
             )
         )
     return tuple(attachments)

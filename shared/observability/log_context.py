@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -51,11 +52,16 @@ def bind(**fields: str) -> Iterator[None]:
     Args:
         fields: `mailbox`, `folder`, `arrival`, `message`, `route`: only names, keys and ids.
     """
-    token = _fields.set({**_fields.get(), **{name: ADDRESS.sub(MASK, value) for name, value in fields.items()}})
+    token = _fields.set({**_fields.get(), **{name: _mask(value) for name, value in fields.items()}})
     try:
         yield
     finally:
         _fields.reset(token)
+
+
+@lru_cache(maxsize=1024)  # A message has the same fields in all phases of its routing.
+def _mask(value: str) -> str:
+    return ADDRESS.sub(MASK, value)
 
 
 def short_id(key: str) -> str:

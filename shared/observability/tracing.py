@@ -10,7 +10,8 @@ Attributes are names, keys and ids, never e-mail addresses or message content. O
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -36,16 +37,53 @@ def polling(mailbox: str, traceparent: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def routing(arrival: str, traceparent: str) -> Iterator[None]:
-    """Trace an attempt to route a message within the context.
+@dataclass(frozen=True, slots=True)
+class MessageTrace:
+    """The trace of an attempt to route a message. A route request has several, whose phases alternate.
 
-    Args:
-        arrival: the key of the arrival.
-        traceparent: the trace of the message.
+    Attributes:
+        span: the attempt's span.
+        fields: the fields of the log records of the attempt.
     """
-    with _consumer_span("route message", traceparent, arrival=arrival):
-        yield
+
+    span: trace.Span
+    fields: dict[str, str]
+
+    @classmethod
+    def start(cls, traceparent: str, **fields: str) -> MessageTrace:
+        """Start the span of an attempt.
+
+        Args:
+            traceparent: the trace of the message.
+            fields: `mailbox`, `arrival`, `message`: only names, keys and ids.
+        """
+        span = _tracer.start_span(
+            "route message",
+            context=_parent(traceparent),
+            kind=SpanKind.CONSUMER,
+            attributes=prefixed_attributes(**fields),
+            links=_links() if traceparent else [],
+        )
+        return cls(span, fields)
+
+    def active(self) -> AbstractContextManager[None]:
+        """Make the span current, and add its fields to log records, within the context."""
+        return self._current() if self.span.get_span_context().is_valid else log_context.bind(**self.fields)
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        use = trace.use_span(self.span, record_exception=False, set_status_on_exception=False)
+        with use, log_context.bind(**self.fields):
+            yield
+
+    def add(self, **fields: str) -> None:
+        """Add fields that are known by now."""
+        self.span.set_attributes(prefixed_attributes(**fields))
+        self.fields.update(fields)
+
+    def end(self) -> None:
+        """End the span."""
+        self.span.end()
 
 
 def start_message_trace(mailbox: str, arrival: str, message: str, size: int) -> str:
@@ -94,11 +132,10 @@ def failed(error: BaseException) -> None:
 
 @contextmanager
 def _consumer_span(name: str, traceparent: str, **attributes: str) -> Iterator[None]:
-    parent = _propagator.extract({"traceparent": traceparent}, context=Context()) if traceparent else None
     links = _links() if traceparent else []
     span = _tracer.start_as_current_span(
         name,
-        context=parent,
+        context=_parent(traceparent),
         kind=SpanKind.CONSUMER,
         attributes=prefixed_attributes(**attributes),
         links=links,
@@ -111,6 +148,11 @@ def _consumer_span(name: str, traceparent: str, **attributes: str) -> Iterator[N
         except BaseException as error:
             failed(error)
             raise
+
+
+def _parent(traceparent: str) -> Context | None:
+    """Return the context that a trace continues; None: the current one."""
+    return _propagator.extract({"traceparent": traceparent}, context=Context()) if traceparent else None
 
 
 def _links() -> list[Link]:

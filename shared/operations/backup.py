@@ -8,25 +8,28 @@ An export reads a store that is in use, so its order matters:
 - Watermarks come before receipts. A watermark that is too old costs a listing; one that is too new would skip mail.
 - Receipts come before claims. A claim too many is finished or taken over by its owner; a claim too few would give a
   copy of a routed message a second result.
-- The outbox is not exported. An import creates an entry for each receipt that is not routed yet. Routing such a message
-  a second time changes nothing: its claims and results are its own.
+- The index of the receipts is not exported: an import creates an entry in it with each receipt.
+- The outbox is not exported. An import creates the entry of each receipt that says `stored`, in one transaction with
+  the receipt. Routing such a message a second time changes nothing: its claims and results are its own.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
 from shared.clock import Now, utc_now
 from shared.errors import ConfigurationError
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State
-from shared.storage.base import Record, Records, Table, Value, Values
+from shared.storage.base import Change, Create, Record, Records, Table, Value, Values
+from shared.storage.transactions import pack_transactions
 
 EXPORTED: Final = (Table.MAILBOXES, Table.SUBSCRIPTIONS, Table.CONVERSATIONS, Table.RECEIPTS, Table.CLAIMS)
 """The exported tables, in the order in which they are read."""
@@ -118,25 +121,39 @@ def import_records(records: Records, file: Path, progress: Progress = lambda _do
             rows = {record.key: record.values for of_table, record in batch if of_table is table}
             if not rows:
                 continue
-            known = records.create_many(table, rows)
-            created += len(rows) - len(known)
-            existing += len(known)
             if table is Table.RECEIPTS:
-                to_be_routed += _queue_unrouted(records, list(rows))
+                stored = {key: values for key, values in rows.items() if values["state"] == State.STORED}
+                others = {key: values for key, values in rows.items() if key not in stored}
+                unrouted = _create_receipts(records, stored)
+                new = unrouted + _create_receipts(records, others)
+                to_be_routed += unrouted
+            else:
+                new = len(rows) - len(records.create_many(table, rows))
+            created += new
+            existing += len(rows) - new
         done += len(batch)
         progress(done)
     return ImportResult(created, existing, to_be_routed)
 
 
-def _queue_unrouted(records: Records, arrivals: Sequence[str]) -> int:
-    """Create the outbox entries of the arrivals that are stored and not routed. Return how many were missing."""
-    receipts = map(Receipt.from_record, records.get_many(Table.RECEIPTS, arrivals).values())
-    entries: dict[str, Values] = {
-        receipt.arrival: {"mailbox": receipt.mailbox, "stored_at": receipt.stored_at}
-        for receipt in receipts
-        if receipt.state is State.STORED
-    }
-    return len(entries) - len(records.create_many(Table.OUTBOX, entries)) if entries else 0
+def _create_receipts(records: Records, receipts: Mapping[str, Values]) -> int:
+    """Create receipts, each with its outbox entry if it says `stored`. Return how many did not exist."""
+    created = 0
+    for creations in pack_transactions(_creation(records, *receipt) for receipt in receipts.items()):
+        if records.commit([*chain.from_iterable(creations)]):
+            created += len(creations)
+        else:
+            created += sum(records.commit(creation) for creation in creations)
+    return created
+
+
+def _creation(records: Records, key: str, values: Values) -> list[Change]:
+    """Return the changes that create a receipt, and the outbox entry that it names or its entry in the index."""
+    receipt = Receipt.from_record(Record(key, dict(values), ""))
+    changes: list[Change] = [Create(Table.RECEIPTS, key, values)]
+    if receipt.state is State.STORED:
+        changes.append(Create(Table.OUTBOX, receipt.outbox, receipt.to_outbox_values()))
+    return changes + ReceiptIndex(records).changes(None, receipt, utc_now())
 
 
 def _read(file: Path) -> Iterator[tuple[Table, Record]]:

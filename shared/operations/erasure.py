@@ -14,14 +14,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from shared.clock import utc_now
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
 from shared.errors import ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
 from shared.observability import metrics
 from shared.operations.search import ArrivalQuery, RecipientLookup, display_id, find_arrivals, find_by_id
+from shared.receipt_index import ReceiptIndex
+from shared.receipt_index_folding import delete_message
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import Filter, Record, Storage, Table, scan_by_values
+from shared.storage.base import Filter, Merge, Record, Storage, Table, scan_by_values
 
 LEASE_TIMEOUT = 900.0
 """Seconds to wait for the lease of a mailbox that is being drained."""
@@ -192,7 +195,7 @@ class Eraser:
         grouped: defaultdict[str, dict[str, Receipt]] = defaultdict(dict)
         for receipt in receipts:
             grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
-        outbox = {str(record.values.get("arrival", record.key)) for record in self.storage.records.scan(Table.OUTBOX)}
+        outbox = {str(record.values["arrival"]) for record in self.storage.records.scan(Table.OUTBOX)}
         unrouted: set[str] = set()
         for record in scan_by_values(self.storage.records, Table.RECEIPTS, "message", grouped):
             sibling = Receipt.from_record(record)
@@ -211,8 +214,13 @@ class Eraser:
         for receipt in receipts:
             record = self._read_unchanged(receipt)
             if record is not None and receipt.was_downloaded:
-                values = {"state": State.ERASED.value}
-                self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+                marked = replace(receipt, state=State.ERASED)
+                changes = ReceiptIndex(self.storage.records).changes(Receipt.from_record(record), marked, utc_now())
+                merge = Merge(Table.RECEIPTS, receipt.arrival, {"state": State.ERASED.value}, record.etag)
+                if not self.storage.records.commit([merge, *changes]):
+                    raise WriteConflict(
+                        f"arrival {receipt.arrival} changed since it was selected; run the command again"
+                    )
 
     def _read_unchanged(self, receipt: Receipt) -> Record | None:
         """Return an arrival's current record; None if it is marked already, or gone.
@@ -239,6 +247,8 @@ class Eraser:
         current = Receipt.from_record(record)
         # If the server has no keys, the server key contains the message's id.
         server_key = "" if receipt.message in current.server_key else current.server_key
+        if ReceiptIndex(self.storage.records).is_needed:
+            delete_message(self.storage.records, current, utc_now())
         bare = replace(current, message="", server_key=server_key)
         self.storage.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
 

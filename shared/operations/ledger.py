@@ -8,13 +8,14 @@ and erasures follow. A message with several recipients is one arrival with one o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import State
-from shared.storage.base import Record, Records, Table, Value
+from shared.storage.base import Filter, Records, Table, Value
 
 _STATES: Final[Mapping[State, str]] = {
     State.STORED: "waiting",
@@ -24,6 +25,9 @@ _STATES: Final[Mapping[State, str]] = {
     State.UNREADABLE: "skipped",
 }
 """The count of each state that determines it. A routed arrival is counted by its outcome."""
+
+_COUNTED: Final = ("mailbox", "state", "outcome")
+"""The properties that determine an arrival's count."""
 
 
 @dataclass(slots=True)
@@ -55,10 +59,10 @@ class Counts:
         """The arrivals whose bytes were stored."""
         return sum(getattr(self, name) for name in OUTCOMES)
 
-    def add(self, values: Mapping[str, Value]) -> None:
-        """Count the arrival of a receipt with these properties."""
+    def add(self, values: Mapping[str, Value], number: int = 1) -> None:
+        """Count the arrival of a receipt, or of a number of receipts, with these properties."""
         name = count_of(values)
-        setattr(self, name, getattr(self, name) + 1)
+        setattr(self, name, getattr(self, name) + number)
 
     def __add__(self, other: Self) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -88,7 +92,7 @@ class Ledger:
 
 
 def read_ledger(records: Records, now: datetime) -> Ledger:
-    """Count all arrivals, in one scan of the receipts.
+    """Count all arrivals, from an index: no receipt is read.
 
     Args:
         records: where the receipts are stored.
@@ -98,22 +102,32 @@ def read_ledger(records: Records, now: datetime) -> Ledger:
         TransientError: storage is unavailable.
     """
     day = now.astimezone(UTC).date()
-    today: defaultdict[str, Counts] = defaultdict(Counts)
-    in_all: defaultdict[str, Counts] = defaultdict(Counts)
-    for record in records.scan(Table.RECEIPTS):
-        mailbox, stored_at = str(record.values["mailbox"]), record.values["stored_at"]
-        in_all[mailbox].add(record.values)
-        if isinstance(stored_at, datetime) and stored_at.astimezone(UTC).date() == day:
-            today[mailbox].add(record.values)
-    return Ledger(day, dict(today), dict(in_all))
+    index = ReceiptIndex(records)
+    if index.is_needed:
+        today, in_all = index.count_each([day, None])
+        return Ledger(day, _by_mailbox(today), _by_mailbox(in_all))
+    midnight = datetime.combine(day, time(), UTC)
+    return Ledger(
+        day,
+        today=_count_by_mailbox(records, Filter(since=midnight, until=midnight + timedelta(days=1))),
+        in_all=_count_by_mailbox(records, Filter()),
+    )
 
 
-def count(records: Iterable[Record]) -> Counts:
-    """Count the arrivals of receipts."""
-    counts = Counts()
-    for record in records:
-        counts.add(record.values)
-    return counts
+def _by_mailbox(counts: Mapping[tuple[str, str], int]) -> dict[str, Counts]:
+    by_mailbox: defaultdict[str, Counts] = defaultdict(Counts)
+    for (mailbox, outcome), number in counts.items():
+        # An outcome of the index is that of routing, or a state; `waiting` is the name of the count.
+        name = "skipped" if outcome in (State.OVERSIZED, State.UNREADABLE) else outcome
+        setattr(by_mailbox[mailbox], name, getattr(by_mailbox[mailbox], name) + number)
+    return dict(by_mailbox)
+
+
+def _count_by_mailbox(records: Records, where: Filter) -> dict[str, Counts]:
+    by_mailbox: defaultdict[str, Counts] = defaultdict(Counts)
+    for (mailbox, state, outcome), number in records.count(Table.RECEIPTS, _COUNTED, where).items():
+        by_mailbox[mailbox].add({"state": state, "outcome": outcome}, number)
+    return dict(by_mailbox)
 
 
 def count_of(values: Mapping[str, Value]) -> str:

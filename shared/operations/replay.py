@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.clock import Now
-from shared.dispatch.outbox import publish_replays
+from shared.dispatch.outbox import Replay, publish_replays
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
 from shared.operations.search import MIN_ID_DIGITS, find_by_id, outcome_of
-from shared.queue_messages import ReplayRequest, RouteRequest
 from shared.receipts import ROUTABLE_STATES, Receipt
 from shared.storage.base import Storage, Table
 
@@ -73,7 +72,7 @@ class ReplayRequests:
             if mailbox is not None and first is not None:
                 prefix += posixpath.commonprefix([first, last or f"{self.now():%Y/%m/%d}"])
             for path in self.storage.blobs.list(prefix):
-                day = "/".join(path.split("/")[2:5])
+                day = day_of_record(path)
                 if (first is None or day >= first) and (last is None or day <= last):
                     yield path
 
@@ -175,11 +174,13 @@ class ReplayRequests:
             records: one record of each arrival.
             reissue: the id of this request if new results are to replace the named ones; empty: results are kept.
         """
-        requests = [
-            (RouteRequest(record.arrival, replay=ReplayRequest(record.path, reissue)), record.mailbox)
-            for record in records
-        ]
-        publish_replays(self.storage, requests, self.now())
+        replays = [Replay(record.arrival, record.mailbox, record.path, reissue) for record in records]
+        publish_replays(self.storage, replays, self.now())
+
+
+def day_of_record(path: str) -> str:
+    """Return the day in the path of a record or result, as `2026/11/24`: results have a route in place of a mailbox."""
+    return "/".join(path.split("/")[2:5])
 
 
 def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:

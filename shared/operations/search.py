@@ -9,16 +9,29 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from heapq import merge
+from itertools import chain
 from typing import Final, Literal, get_args
 
 from shared.addresses import normalise
 from shared.errors import ConfigurationError, MessageMissing
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt, State, searchable_subject
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import FIRST_YEAR, MAX_FILTERED_SCANS, Filter, Records, Table
+from shared.storage.base import FIRST_YEAR, Filter, Records, Table
 
 MIN_ID_DIGITS: Final = 8
 """Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
+
+MAX_COMPARED: Final = 10
+"""Ids that are compared with others before they are shortened, on tables: as many as an error lists."""
+
+UNCHECKED_DIGITS: Final = 12
+"""Hex digits of ids that are shortened without being compared.
+
+Among ten million ids, one in 28 million displayed ids is ambiguous (16**12 / 10**7): a command that gets it lists the
+candidates.
+"""
 
 MAX_CANDIDATES: Final = 10
 """Ids that an error lists if a prefix is ambiguous."""
@@ -39,8 +52,11 @@ _OUTCOMES_BY_STATE: Final[Mapping[State, ArrivalOutcome]] = {
 }
 """The outcomes of all states but `routed`, whose outcome routing decides."""
 
-_UNPARSED: Final[tuple[ArrivalOutcome, ...]] = ("waiting", "failed")
-"""The outcomes of downloaded arrivals that may never have been parsed."""
+_UNPARSED: Final = (State.STORED, State.FAILED)
+"""The states of downloaded arrivals that were never parsed: what a message contains is recorded when it is routed."""
+
+_UNPARSED_OUTCOMES: Final[tuple[ArrivalOutcome, ...]] = ("waiting", "failed")
+"""The outcomes of these arrivals."""
 
 _TIME_FORMS: Final = "today, yesterday, 7d, 12h or a day"
 
@@ -113,14 +129,42 @@ def outcome_of(receipt: Receipt) -> ArrivalOutcome:
 
 def find_arrivals(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
     """Yield the receipts of the arrivals that match, each once, in no particular order."""
+    index = ReceiptIndex(records)
+    filters = list(_filters(query))
+    if query.id and index.is_needed:
+        arrivals = map(Receipt.from_record, records.scan(Table.RECEIPTS, filters[0]))
+        return _matching(records, chain(arrivals, index.with_message(query.id)), query)
+    scans = (records.scan(Table.RECEIPTS, filter_) for filter_ in filters)
+    return _matching(records, map(Receipt.from_record, chain.from_iterable(scans)), query)
+
+
+def find_newest_first(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
+    """Yield the receipts of the arrivals that match, each once, the latest first; equally late ones by their keys.
+
+    With an index, only the receipts up to the last one that the caller takes are read. The index of tables has no
+    senders and texts: by these, all receipts of the time are read.
+    """
+    index = ReceiptIndex(records)
+    if index.is_needed and not query.uses_content and not query.id:
+        outcomes = OUTCOMES if query.outcome is None else (query.outcome,)
+        newest = index.newest_first(outcomes=outcomes, mailbox=query.mailbox, since=query.since, until=query.until)
+        return _matching(records, newest, query)
+    if index.is_needed and query.id:
+        found = sorted(find_arrivals(records, query), key=lambda item: (item.stored_at, item.arrival), reverse=True)
+        return iter(found)
+    scans = [records.scan_newest(Table.RECEIPTS, filter_) for filter_ in _filters(query)]
+    newest_first = merge(*scans, key=lambda record: (record.values["stored_at"], record.key), reverse=True)
+    return _matching(records, map(Receipt.from_record, newest_first), query)
+
+
+def _matching(records: Records, candidates: Iterable[Receipt], query: ArrivalQuery) -> Iterator[Receipt]:
+    """Yield the receipts that match, each once. Filters are less exact than queries."""
     keys: set[str] = set()
     recipient = RecipientLookup(records, query.recipient)
-    for filter_ in _filters(query):
-        for record in records.scan(Table.RECEIPTS, filter_):
-            receipt = Receipt.from_record(record)
-            if record.key not in keys and _matches(receipt, query, recipient):
-                keys.add(record.key)
-                yield receipt
+    for receipt in candidates:
+        if receipt.arrival not in keys and _matches(receipt, query, recipient):
+            keys.add(receipt.arrival)
+            yield receipt
 
 
 def find_by_id(records: Records, prefix: str) -> list[Receipt]:
@@ -166,12 +210,17 @@ def display_id(receipt: Receipt) -> str:
 
 
 def shorten_ids(records: Records, ids: Collection[str]) -> dict[str, str]:
-    """Return the shortest prefix of each id that no other id in the store has, of `MIN_ID_DIGITS` at least.
+    """Return a short prefix of each id: the shortest that no other id in the store has, of `MIN_ID_DIGITS` at least.
+
+    On tables, it takes a query in each partition to compare an id with others. More than `MAX_COMPARED` ids are not
+    compared, and each prefix has `UNCHECKED_DIGITS`.
 
     Args:
         records: where receipts are stored.
         ids: ids of messages and keys of arrivals.
     """
+    if len(ids) > MAX_COMPARED and ReceiptIndex(records).is_needed:
+        return {id_: id_[:UNCHECKED_DIGITS] for id_ in ids}
     by_prefix: defaultdict[str, set[str]] = defaultdict(set)
     for id_ in ids:
         by_prefix[id_[:MIN_ID_DIGITS]].add(id_)
@@ -189,14 +238,18 @@ def count_unparsed(records: Records, query: ArrivalQuery) -> int:
 
     They wait to be routed, or failed: their senders, recipients and subjects are unknown.
     """
-    receipts = (
-        receipt
-        for outcome in _UNPARSED
-        for receipt in find_arrivals(
-            records, ArrivalQuery(mailbox=query.mailbox, since=query.since, until=query.until, outcome=outcome)
+    index = ReceiptIndex(records)
+    if index.is_needed:
+        return sum(
+            1
+            for _ in index.newest_first(
+                outcomes=_UNPARSED_OUTCOMES, mailbox=query.mailbox, since=query.since, until=query.until
+            )
         )
+    counts = records.count(Table.RECEIPTS, ("mailbox", "state"), Filter(since=query.since, until=query.until))
+    return sum(
+        count for (mailbox, state), count in counts.items() if state in _UNPARSED and query.mailbox in ("", mailbox)
     )
-    return sum(1 for receipt in receipts if not receipt.senders)
 
 
 def parse_id(text: str) -> str:
@@ -321,23 +374,20 @@ def _describe(receipt: Receipt) -> str:
     return f"{outcome_of(receipt)}{sender}, stored {receipt.stored_at:%Y-%m-%d %H:%M} from mailbox {receipt.mailbox}"
 
 
-def _ids_with_prefixes(records: Records, prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each id in the store, after the id of its message, where one of them begins with one of several prefixes.
+def _ids_with_prefixes(records: Records, prefixes: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each id in the store that begins with one of several prefixes, after the id of its message.
 
-    Keys are looked up by an index, but messages by reading all receipts: many prefixes are one scan.
+    An id of the same arrival or message may be among them, and others that begin differently.
     """
-    prefixes = list(prefixes)
-    if len(prefixes) <= MAX_FILTERED_SCANS:
-        filters = [Filter(key_prefix=prefix) for prefix in prefixes]
+    index = ReceiptIndex(records)
+    filters = [Filter(key_prefix=prefix) for prefix in prefixes]
+    if not index.is_needed:
         filters += [Filter(prefixes={"message": prefix}) for prefix in prefixes]
-    else:
-        filters = [Filter()]
-    for filter_ in filters:
-        for record in records.scan(Table.RECEIPTS, filter_):
-            message = str(record.values["message"])
-            yield message, record.key
-            if message:
-                yield message, message
+    found = (Receipt.from_record(record) for filter_ in filters for record in records.scan(Table.RECEIPTS, filter_))
+    for receipt in chain(found, index.with_message(*prefixes) if index.is_needed else ()):
+        yield receipt.message, receipt.arrival
+        if receipt.message:
+            yield receipt.message, receipt.message
 
 
 def _common_length(text: str, other: str) -> int:
@@ -365,6 +415,13 @@ def _filters(query: ArrivalQuery) -> Iterator[Filter]:
 
 
 def _matches(receipt: Receipt, query: ArrivalQuery, recipient: RecipientLookup) -> bool:
+    if query.mailbox not in ("", receipt.mailbox) or (
+        query.outcome is not None and query.outcome != outcome_of(receipt)
+    ):
+        return False
+    is_later = query.until is not None and receipt.stored_at >= query.until
+    if is_later or (query.since is not None and receipt.stored_at < query.since):
+        return False
     if query.sender and query.sender not in receipt.senders:
         return False
     if query.subject and _fold(query.subject) not in _fold(receipt.subject):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import zip_longest
+from itertools import accumulate, islice, zip_longest
 
 MAX_PARAGRAPHS = 47
 """Maximum number of paragraphs whose digests a claim holds. With those of edges and of the whole text, at most 64.
@@ -35,11 +35,14 @@ MAX_BANNER_LINES, MAX_FOOTER_LINES = 2, 3
 DIGEST_LENGTH = 16
 """Length of a digest in hex digits: 64 bits. Each recipient has three claims, and each claim holds all digests."""
 
-_PARAGRAPH_END = re.compile(r"\n[\s_=*#~>.\u2010-\u2015\u2022\u2500-\u257f-]*\n")
+_PARAGRAPH_END = re.compile(r"(\n[\s_=*#~>.\u2010-\u2015\u2022\u2500-\u257f-]*\n)")
 """An empty line, or lines of white space and rules: `-- `, `____`, `>`. Linear: a run is read at most twice.
 
 Other symbols are text: in an answer, a thumb up differs from a thumb down.
 """
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class FingerprintKind(StrEnum):
@@ -184,6 +187,8 @@ def fingerprints(message: str, content: VisibleContent) -> tuple[Fingerprint, ..
     prints = [Fingerprint(FingerprintKind.RAW, message)]
     if content.sent is None:
         return tuple(prints)
+    body, *others = content.bodies or ("",)
+    text, other_bodies = _Text.from_body(body), list(map(_fold, others))
     # Addresses are sorted without repetitions: some servers in transit sort them.
     head = [
         _sorted_unique(content.senders),
@@ -194,32 +199,30 @@ def fingerprints(message: str, content: VisibleContent) -> tuple[Fingerprint, ..
     ]
     if content.senders and content.whole:
         digests = sorted(digest for _, digest in content.attachments)
-        prints.append(
-            Fingerprint(FingerprintKind.CONTENT, _digest(*head, [_fold(body) for body in content.bodies], digests))
-        )
+        bodies = [text.folded, *other_bodies] if content.bodies else []
+        prints.append(Fingerprint(FingerprintKind.CONTENT, _digest(*head, bodies, digests)))
     if content.message_id:
         # The body is compared instead of being part of the digest, since gateways add footers to it.
         names = sorted(_fold(name) for name, _ in content.attachments)
         digest = _digest(content.message_id, *head, names)
-        prints.append(Fingerprint(FingerprintKind.MESSAGE_ID, digest, _to_comparison(content)))
+        prints.append(Fingerprint(FingerprintKind.MESSAGE_ID, digest, _to_comparison(content, text, other_bodies)))
     return tuple(prints)
 
 
-def _to_comparison(content: VisibleContent) -> Comparison:
-    text, *others = content.bodies or ("",)
-    paragraphs = _split_paragraphs(text)
-    folded = list(map(_fold, paragraphs))
+def _to_comparison(content: VisibleContent, text: _Text, other_bodies: Sequence[str]) -> Comparison:
+    paragraphs, folded = text.paragraphs, text.folded_paragraphs
     digest_of = {paragraph: _short_digest(paragraph) for paragraph in set(folded)}
     digests = [digest_of[paragraph] for paragraph in folded]
     attachments: list[object] = [sorted(digest for _, digest in content.attachments)] if content.attachments else []
     if attachments and not digests:
-        attachments += map(_fold, others)  # everything else that is shown with the attachments
+        attachments += other_bodies  # everything else that is shown with the attachments
     whole, edges = "", list[str]()
     if len(digest_of) > MAX_PARAGRAPHS:
-        whole, *edges = _trimmed_digests(paragraphs, digests)
+        whole, *edges = _trimmed_digests(paragraphs, folded, digests)
     elif digests:
         whole = _short_digest("".join(digests))
-        heads, tails = _heads(paragraphs[0], MAX_EDGE_LINES), _tails(paragraphs[-1], MAX_EDGE_LINES)
+        heads = _heads(paragraphs[0], folded[0], MAX_EDGE_LINES)
+        tails = _tails(paragraphs[-1], folded[-1], MAX_EDGE_LINES)
         edges = [edge for pair in zip_longest(heads, tails) for edge in pair if edge is not None]
     return Comparison(
         paragraphs=tuple(sorted(digest_of.values())) if len(digest_of) <= MAX_PARAGRAPHS else (),
@@ -230,12 +233,33 @@ def _to_comparison(content: VisibleContent) -> Comparison:
     )
 
 
-def _split_paragraphs(text: str) -> list[str]:
-    """Split a text into paragraphs. They are compared with white space folded, since gateways wrap lines."""
-    return [paragraph for paragraph in _PARAGRAPH_END.split(f"\n{text}\n") if not paragraph.isspace() and paragraph]
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text and its paragraphs. They are compared with white space folded, since gateways wrap lines.
+
+    Attributes:
+        folded: the whole text, folded.
+        paragraphs: as written.
+        folded_paragraphs: the same, folded.
+    """
+
+    folded: str
+    paragraphs: Sequence[str]
+    folded_paragraphs: Sequence[str]
+
+    @classmethod
+    def from_body(cls, text: str) -> _Text:
+        """Split a text. Each part is folded once: parts begin and end with a line, so that no word is in two parts."""
+        parts = _PARAGRAPH_END.split(f"\n{text}\n")  # paragraphs and their ends in turn
+        folded = list(map(_fold, parts))
+        return cls(
+            folded=" ".join(filter(None, folded)),
+            paragraphs=[part for part, words in zip(parts[::2], folded[::2], strict=True) if words],
+            folded_paragraphs=list(filter(None, folded[::2])),
+        )
 
 
-def _trimmed_digests(paragraphs: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
+def _trimmed_digests(paragraphs: Sequence[str], folded: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
     """Return the digest of a long text, then its digests without possible additions of a gateway at both ends."""
     first, inner, last = (
         digests[:MAX_BANNER_PARAGRAPHS],
@@ -243,9 +267,9 @@ def _trimmed_digests(paragraphs: Sequence[str], digests: Sequence[str]) -> Itera
         digests[-MAX_FOOTER_PARAGRAPHS:],
     )
     heads = [first[count:] for count in range(MAX_BANNER_PARAGRAPHS + 1)]
-    heads += [[cut, *first[1:]] for cut in _heads(paragraphs[0], MAX_BANNER_LINES)]
+    heads += [[cut, *first[1:]] for cut in _heads(paragraphs[0], folded[0], MAX_BANNER_LINES)]
     tails = [last[: MAX_FOOTER_PARAGRAPHS - count] for count in range(MAX_FOOTER_PARAGRAPHS + 1)]
-    tails += [[*last[:-1], cut] for cut in _tails(paragraphs[-1], MAX_FOOTER_LINES)]
+    tails += [[*last[:-1], cut] for cut in _tails(paragraphs[-1], folded[-1], MAX_FOOTER_LINES)]
     for head in heads:
         prefix = hashlib.sha256("".join(head).encode() + inner)
         for tail in tails:
@@ -254,24 +278,48 @@ def _trimmed_digests(paragraphs: Sequence[str], digests: Sequence[str]) -> Itera
             yield digest.hexdigest()[:DIGEST_LENGTH]
 
 
-def _heads(first: str, limit: int) -> list[str]:
+def _heads(first: str, folded: str, limit: int) -> list[str]:
     """Return the digests of a text's first paragraph without lines that a gateway may have added above it."""
-    lines = _split_lines(first)
-    return [_short_digest(" ".join(lines[count:])) for count in range(1, limit + 1) if len(lines) >= 2 * count]
+    paragraph, data = first.strip("\n"), memoryview(_encode(folded))
+    starts = accumulate(map(_folded_size, paragraph.split("\n", limit)[:-1]))
+    return [_short_sha256(data[start:]) for start in islice(starts, _max_cut(paragraph, limit))]
 
 
-def _tails(last: str, limit: int) -> list[str]:
+def _tails(last: str, folded: str, limit: int) -> list[str]:
     """Return the digests of a text's last paragraph without lines that a gateway may have added below it."""
-    lines = _split_lines(last)
-    return [_short_digest(" ".join(lines[:-count])) for count in range(1, limit + 1) if len(lines) >= 2 * count]
+    paragraph, data = last.strip("\n"), memoryview(_encode(folded))
+    cut_sizes = accumulate(map(_folded_size, paragraph.rsplit("\n", limit)[:0:-1]))
+    ends = [len(data) - size for size in islice(cut_sizes, _max_cut(paragraph, limit))]
+    # The shortest first: each longer one continues its digest.
+    digests: list[str] = []
+    digest, start = hashlib.sha256(), 0
+    for end in reversed(ends):
+        digest.update(data[start:end])
+        digests.append(digest.copy().hexdigest()[:DIGEST_LENGTH])
+        start = end
+    return digests[::-1]
 
 
-def _split_lines(paragraph: str) -> list[str]:
-    return [_fold(line) for line in paragraph.strip("\n").split("\n")]
+def _max_cut(paragraph: str, limit: int) -> int:
+    """Return how many lines may have been added: at most `limit`, and no more than the lines that are left."""
+    return min(limit, (paragraph.count("\n") + 1) // 2)
+
+
+def _folded_size(line: str) -> int:
+    """Return the bytes of a line in a folded paragraph, with the space that separates it from the next."""
+    return len(_encode(_fold(line))) + 1
 
 
 def _short_digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
+    return _short_sha256(_encode(text))
+
+
+def _short_sha256(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _sorted_unique(addresses: Iterable[str]) -> list[str]:
@@ -283,4 +331,4 @@ def _fold(text: str) -> str:
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_encode(_to_json(parts))).hexdigest()

@@ -7,7 +7,7 @@ with the method. All methods may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ Values = Mapping[str, Value]
 
 
 class Table(StrEnum):
-    """The kinds of record. Each has a table of its own."""
+    """The kinds of record. Each has a table of its own in an account, except those in `SHARED_TABLES`."""
 
     RECEIPTS = "receipts"
     CLAIMS = "claims"
@@ -29,6 +29,7 @@ class Table(StrEnum):
     MAILBOXES = "mailboxes"
     SUBSCRIPTIONS = "subscriptions"
     CONVERSATIONS = "conversations"
+    INDEX = "index"
 
 
 class QueueName(StrEnum):
@@ -63,6 +64,7 @@ class Filter:
 
     Attributes:
         key_prefix: the first characters of the keys.
+        key_from: the smallest key, which has at least the characters of the prefix; empty: no limit.
         equal: properties and the text or boolean that each equals. A property that a record lacks equals nothing.
         prefixes: properties and the first characters of each one's text; not empty.
         time_property: the property that `since` and `until` limit.
@@ -71,6 +73,7 @@ class Filter:
     """
 
     key_prefix: str = ""
+    key_from: str = ""
     equal: Mapping[str, str | bool] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     time_property: str = "stored_at"
@@ -81,16 +84,71 @@ class Filter:
 MATCH_ALL: Final = Filter()
 
 
-PARTITION_DIGITS: Final[Mapping[Table, int]] = {Table.CLAIMS: 64}
-"""The first digits of a key, by table, that name its partition; two in other tables."""
+PARTITION_DIGITS: Final[Mapping[Table, int]] = {
+    Table.RECEIPTS: 1,
+    Table.OUTBOX: 1,
+    Table.INDEX: 1,
+    Table.CLAIMS: 0,
+    Table.CONVERSATIONS: 0,
+}
+"""The first digits of a key, by table, that name its partition; two in other tables.
 
-MAX_TRANSACTION: Final = 100
-"""Records in a transaction of Azure Table Storage."""
+The arrivals of one folder are in one partition. All claims are in one partition, and all conversations: a transaction
+takes the claims of a whole batch of messages.
+"""
+
+SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS, Table.INDEX: Table.RECEIPTS}
+"""Tables whose records are in the partitions of another table, so that a transaction can change both."""
 
 
 def partition_of(table: Table, key: str) -> str:
-    """Return the partition of a record. Only records of one partition can be created in one transaction."""
+    """Return the partition of a record. A transaction changes records of one partition."""
     return key[: PARTITION_DIGITS.get(table, 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The creation of a record that must not exist."""
+
+    table: Table
+    key: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Set the given properties of a record and keep the others.
+
+    Without `etag`, the record is created if it does not exist. With it, the record must have this etag.
+    """
+
+    table: Table
+    key: str
+    values: Values
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Replace all properties of a record that must have an etag."""
+
+    table: Table
+    key: str
+    values: Values
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The deletion of a record that must exist and, if `etag` is given, must have it."""
+
+    table: Table
+    key: str
+    etag: str | None = None
+
+
+Change = Create | Merge | Replace | Delete
+"""A change of one record, as a part of a transaction."""
 
 
 class BodyEncoding(StrEnum):
@@ -232,12 +290,15 @@ class Records(Protocol):
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already. Not atomic as a whole."""
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
-        """Create all records in one transaction, or none if one of them exists. Return whether they were created.
+    def commit(self, changes: Sequence[Change]) -> bool:
+        """Make all changes in one transaction, or none. Return whether they were made.
+
+        False means that a record is not as its change requires: a record to create exists, or another record does not
+        exist or has another etag. After a lost reply it may also mean that this very transaction was made.
 
         Args:
-            table: the table.
-            rows: the properties by key: 1 to `MAX_TRANSACTION` records of one partition (`partition_of`).
+            changes: up to `MAX_TRANSACTION` changes of different records in one partition (`partition_of`), of one
+                table or of tables that share their partitions (`SHARED_TABLES`).
         """
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
@@ -260,8 +321,26 @@ class Records(Protocol):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records. A record that does not exist is ignored."""
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
-        """Yield the records of a table that match, in any order."""
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
+        """Yield the records of a table that match: in the order of their keys if `key_prefix` names a partition.
+
+        Args:
+            table: the table.
+            where: the condition.
+            page_size: the number of records that a request returns at most; None: as many as the storage allows.
+        """
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match and have the property `stored_at`, by it and the key, descending.
+
+        Where the storage has an index, records are read in pages, as far as the caller reads.
+        """
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Return the number of records that match, by the texts of the properties `by`; a missing one is empty."""
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return whether an index finds the records by a property. Otherwise a scan reads the whole table."""
 
 
 class Leases(Protocol):
@@ -304,6 +383,8 @@ MAX_FILTERED_SCANS: Final = 4
 def scan_by_values(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
     """Yield the records whose property has one of several texts. No `Filter` can name alternatives.
 
+    Without an index on the property, many texts are one scan of the table.
+
     Args:
         records: the records to scan.
         table: the table to scan.
@@ -311,7 +392,7 @@ def scan_by_values(records: Records, table: Table, name: str, values: Iterable[s
         values: the texts; empty ones are ignored.
     """
     distinct = {value for value in values if value}
-    if len(distinct) <= MAX_FILTERED_SCANS:
+    if len(distinct) <= MAX_FILTERED_SCANS or records.is_indexed(table, name):
         for value in distinct:
             yield from records.scan(table, Filter(equal={name: value}))
         return
@@ -329,12 +410,6 @@ def checked_path(path: str) -> str:
     if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
         raise ValueError(f"not a valid blob path: {path!r}")
     return path
-
-
-def check_transaction(table: Table, rows: Collection[str]) -> None:
-    """Raise `ValueError` unless records with these keys can be created in one transaction."""
-    if not 1 <= len(rows) <= MAX_TRANSACTION or len({partition_of(table, key) for key in rows}) > 1:
-        raise ValueError(f"a transaction has 1 to {MAX_TRANSACTION} records of one partition")
 
 
 def storable_text(text: str) -> str:

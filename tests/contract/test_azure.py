@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,22 @@ from azure.storage.queue import QueueServiceClient
 
 from shared.errors import ServiceUnavailable
 from shared.keys import claim_key, digest
-from shared.storage.azure.transactions import create_entities
-from shared.storage.base import BodyEncoding, QueueName, Storage, Table, Values
+from shared.storage.azure import records
+from shared.storage.azure.entities import to_record
+from shared.storage.base import (
+    BodyEncoding,
+    Change,
+    Create,
+    Delete,
+    Filter,
+    Merge,
+    QueueName,
+    Record,
+    Replace,
+    Storage,
+    Table,
+    Values,
+)
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 
@@ -121,12 +135,32 @@ def test_white_space_in_base64_is_ignored_as_the_functions_host_does(
 def test_a_record_as_a_table_entity(stores: Storage, tables: TableServiceClient) -> None:
     key = digest("x")
     stores.records.create(Table.RECEIPTS, key, {"n": 1, "yes": True, "text": "\U0001fa91" * 40_000})
-    entity = tables.get_table_client("mailreceipts").get_entity(key[:2], key)
+    entity = tables.get_table_client("mailreceipts").get_entity(key[:1], key)
     assert entity["n"] == EntityProperty(1, EdmType.INT64)
     assert entity["yes"] is True
     pieces = [value for name, value in entity.items() if name.startswith("text")]
     assert len(pieces) == 3
     assert all(len(str(piece).encode("utf-16-le")) <= 64 * 1024 for piece in pieces)
+
+
+def test_where_the_records_are(stores: Storage, tables: TableServiceClient) -> None:
+    key = digest("x")
+    for table in Table:
+        assert stores.records.commit([Create(table, key, {})])
+    entities = {
+        (table.name, entity["PartitionKey"], entity["RowKey"])
+        for table in tables.list_tables()
+        for entity in tables.get_table_client(table.name).list_entities()
+    }
+    assert entities == {
+        ("mailreceipts", key[:1], key),
+        ("mailreceipts", key[:1], f"outbox-{key}"),
+        ("mailreceipts", key[:1], f"index-{key}"),
+        ("mailclaims", "all", key),
+        ("mailconversations", "all", key),
+        ("mailmailboxes", key[:2], key),
+        ("mailsubscriptions", key[:2], key),
+    }
 
 
 def test_two_containers_of_an_account_have_separate_records(azure_storage: str) -> None:
@@ -166,34 +200,90 @@ def test_a_deleted_resource_is_created_again(
 
 
 def test_a_transaction_creates_a_deleted_table_again(stores: Storage, tables: TableServiceClient) -> None:
-    rows: dict[str, Values] = {claim_key("raw", "f", name): {"a": name} for name in "abc"}
-    assert stores.records.create_together(Table.CLAIMS, rows)
+    changes = [Create(Table.CLAIMS, claim_key("raw", "f", name), {"a": name}) for name in "abc"]
+    assert stores.records.commit(changes)
     tables.delete_table("mailclaims")
     with pytest.raises(ServiceUnavailable, match="404 TableNotFound"):
-        stores.records.create_together(Table.CLAIMS, rows)
-    assert stores.records.create_together(Table.CLAIMS, rows)
+        stores.records.commit(changes)
+    assert stores.records.commit(changes)
+
+
+def test_the_outbox_creates_the_deleted_table_of_receipts_again(stores: Storage, tables: TableServiceClient) -> None:
+    assert stores.records.create(Table.RECEIPTS, digest("x"), {})
+    tables.delete_table("mailreceipts")
+    with pytest.raises(ServiceUnavailable, match="404 TableNotFound"):
+        list(stores.records.scan(Table.OUTBOX))
+    assert list(stores.records.scan(Table.OUTBOX)) == []
+    assert stores.records.create(Table.OUTBOX, digest("x"), {})
 
 
 def test_a_transaction_is_that_of_the_sdk(stores: Storage, tables: TableServiceClient) -> None:
     """What it stores is equal to what `TableClient.submit_transaction` stores."""
-    values = {
-        "text": "grüße \U0001fa91 \r\n--batch HTTP/1.1 409 \u2028",
-        "number": EntityProperty(2**40, EdmType.INT64),
-        "yes": True,
-        "when": datetime(2026, 11, 23, 9, 1, 2, 345678, UTC),
-    }
-    assert stores.records.create(Table.CLAIMS, digest("x"), {})
-    client = tables.get_table_client("mailclaims")
-    create_entities(client, [{"PartitionKey": "ours", "RowKey": key, **values} for key in "ab"])
+    text = "grüße \U0001fa91 \r\n--batch HTTP/1.1 409 \u2028"
+    when = datetime(2026, 11, 23, 9, 1, 2, 345678, UTC)
+    values: Values = {"text": text, "number": 2**40, "yes": True, "when": when}
+    sdk_values = {**values, "number": EntityProperty(2**40, EdmType.INT64)}
+    client = tables.get_table_client("mailreceipts")
+    earlier: Values = {"text": "x", "earlier": "y"}
+    for name in ("merged", "replaced", "deleted"):
+        stores.records.create(Table.RECEIPTS, f"a-{name}", earlier)
+        client.create_entity({"PartitionKey": "sdk", "RowKey": f"a-{name}", **earlier})
+    etag = str(client.get_entity("a", "a-replaced").metadata["etag"])
+    changes: list[Change] = [
+        Create(Table.RECEIPTS, "a-created", values),
+        Merge(Table.RECEIPTS, "a-merged", values),
+        Merge(Table.RECEIPTS, "a-upserted", values),
+        Replace(Table.RECEIPTS, "a-replaced", values, etag),
+        Delete(Table.RECEIPTS, "a-deleted"),
+    ]
+    assert stores.records.commit(changes)
     client.submit_transaction(
-        [("create", {"PartitionKey": "the SDK's", "RowKey": key, **values}) for key in "ab"],
+        [
+            ("create", {"PartitionKey": "sdk", "RowKey": "a-created", **sdk_values}),
+            ("upsert", {"PartitionKey": "sdk", "RowKey": "a-merged", **sdk_values}, {"mode": "merge"}),
+            ("upsert", {"PartitionKey": "sdk", "RowKey": "a-upserted", **sdk_values}, {"mode": "merge"}),
+            ("update", {"PartitionKey": "sdk", "RowKey": "a-replaced", **sdk_values}, {"mode": "replace"}),
+            ("delete", {"PartitionKey": "sdk", "RowKey": "a-deleted"}),
+        ]
     )
     ours, others = (
         [{**entity, "PartitionKey": ""} for entity in client.query_entities("PartitionKey eq @p", parameters={"p": p})]
-        for p in ("ours", "the SDK's")
+        for p in ("a", "sdk")
     )
     assert ours == others
-    assert len(ours) == 2
+    assert len(ours) == 4
+
+
+def test_a_scan_of_the_outbox_reads_no_receipts(stores: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = "0123456789abcdef"
+    for digit in digits:
+        keys = [f"{digit}{digest(str(n))[1:]}" for n in range(3)]
+        assert stores.records.commit([Create(Table.RECEIPTS, key, {"n": 1}) for key in keys])
+        assert stores.records.commit([Create(Table.OUTBOX, keys[0], {"n": 1})])
+    read: list[tuple[Table, str]] = []
+
+    def observed(table: Table, entity: dict[str, object]) -> Record:
+        read.append((table, str(entity["RowKey"])))
+        return to_record(table, entity)
+
+    monkeypatch.setattr(records, "to_record", observed)
+    assert len(list(stores.records.scan(Table.OUTBOX))) == 16
+    assert len(read) == 16
+    assert all(row.startswith("outbox-") for _, row in read)
+    read.clear()
+    assert len(list(stores.records.scan(Table.OUTBOX, Filter(key_prefix="a")))) == 1
+    assert len(read) == 1
+
+
+def test_a_scan_that_ends_early_leaves_nothing_behind(stores: Storage) -> None:
+    for digit in "0123456789abcdef":
+        assert stores.records.create(Table.OUTBOX, f"{digit}{digest('x')[1:]}", {"n": 1})
+    for _ in range(20):
+        scan = stores.records.scan(Table.OUTBOX)
+        assert isinstance(scan, Generator)
+        next(scan)
+        scan.close()
+    assert len(list(stores.records.scan(Table.OUTBOX))) == 16
 
 
 def test_sixteen_parallel_first_uses_succeed(azure_storage: str) -> None:

@@ -14,10 +14,10 @@ import azure.core.exceptions as sdk_errors
 import pytest
 
 from shared.errors import ServiceUnavailable, Throttled, TransientError
-from shared.keys import claim_key, digest
+from shared.keys import digest
 from shared.storage.azure import accounts
 from shared.storage.azure.errors import Service, map_error
-from shared.storage.base import QueueItem, QueueName, Storage, Table
+from shared.storage.base import Create, Delete, QueueItem, QueueName, Storage, Table
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 from tests.servers.answering import Answer, account_at, answering, endpoints_at
@@ -62,10 +62,11 @@ OPERATIONS: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "insert": (Service.TABLE, lambda stores: stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})),
     "transaction": (
         Service.TABLE,
-        lambda stores: stores.records.create_together(
-            Table.CLAIMS, {claim_key("raw", "f", "a"): {"a": 1}, claim_key("raw", "f", "b"): {"a": 1}}
+        lambda stores: stores.records.commit(
+            [Create(Table.CLAIMS, digest("x"), {"a": 1}), Create(Table.CLAIMS, digest("y"), {"a": 1})]
         ),
     ),
+    "single change": (Service.TABLE, lambda stores: stores.records.commit([Delete(Table.CLAIMS, digest("x"))])),
     "merge": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1})),
     "merge if": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1}, etag="W/1")),
     "scan": (Service.TABLE, lambda stores: list(stores.records.scan(Table.CLAIMS))),
@@ -246,7 +247,15 @@ PART = "HTTP/1.1 {status} x\r\n\r\n" + '{{"odata.error":{{"code":"{code}","messa
         ([(204, "")], ServiceUnavailable),  # of two operations
         ([], ServiceUnavailable),
         ([(204, ""), (500, "OperationTimedOut")], ServiceUnavailable),
+        ([(413, "RequestBodyTooLarge")], ServiceUnavailable),
+        ([(404, "TableNotFound")], ServiceUnavailable),
+        ([(409, "TableBeingDeleted")], ServiceUnavailable),
+        ([(412, "")], ServiceUnavailable),
         ([(409, "EntityAlreadyExists")], False),
+        ([(404, "ResourceNotFound")], False),
+        ([(404, "EntityNotFound")], False),
+        ([(412, "UpdateConditionNotSatisfied")], False),
+        ([(412, "ConditionNotMet")], False),
         ([(204, ""), (204, "")], True),
     ],
 )

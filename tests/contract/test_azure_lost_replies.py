@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import TransientError
 from shared.keys import claim_key, digest
-from shared.storage.base import QueueName, Storage, Table, Values
+from shared.storage.base import Change, Create, Delete, Merge, QueueName, Storage, Table, Values
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 from tests.servers.azurite import ACCOUNTS, Azurite
@@ -71,9 +71,33 @@ def test_8_1_a_transaction_whose_reply_is_lost_took_effect_once(loss_and_stores:
     loss, stores = loss_and_stores
     assert stores.records.get(Table.CLAIMS, KEY) is None
     rows: dict[str, Values] = {claim_key("raw", "f", str(n)): {"owner": "us", "n": n} for n in range(3)}
+    creations = [Create(Table.CLAIMS, key, values) for key, values in rows.items()]
     # The SDK sends it again, and it conflicts with itself: the caller reads that the records are its own.
-    assert not with_lost_replies(loss, lambda: stores.records.create_together(Table.CLAIMS, rows))
+    assert not with_lost_replies(loss, lambda: stores.records.commit(creations))
     assert {key: record.values for key, record in stores.records.get_many(Table.CLAIMS, [*rows]).items()} == rows
+
+
+def test_8_1_an_arrival_is_concluded_once_although_the_reply_is_lost(
+    loss_and_stores: tuple[ReplyLoss, Storage],
+) -> None:
+    loss, stores = loss_and_stores
+    assert stores.records.commit([Create(Table.RECEIPTS, KEY, {"n": 1}), Create(Table.OUTBOX, KEY, {"n": 1})])
+    conclusion: list[Change] = [Merge(Table.RECEIPTS, KEY, {"state": "routed"}), Delete(Table.OUTBOX, KEY)]
+    assert not with_lost_replies(loss, lambda: stores.records.commit(conclusion))
+    record = stores.records.get(Table.RECEIPTS, KEY)
+    assert record is not None
+    assert record.values == {"n": 1, "state": "routed"}
+    assert stores.records.get(Table.OUTBOX, KEY) is None
+
+
+@pytest.mark.parametrize("change", [Create(Table.OUTBOX, KEY, {"n": 1}), Delete(Table.RECEIPTS, KEY)])
+def test_8_1_a_single_change_whose_reply_is_lost_took_effect_once(
+    loss_and_stores: tuple[ReplyLoss, Storage], change: Change
+) -> None:
+    loss, stores = loss_and_stores
+    assert stores.records.create(Table.RECEIPTS, KEY, {"n": 1})
+    assert not with_lost_replies(loss, lambda: stores.records.commit([change]))
+    assert (stores.records.get(change.table, KEY) is None) == isinstance(change, Delete)
 
 
 def test_8_1_a_record_is_merged(loss_and_stores: tuple[ReplyLoss, Storage]) -> None:

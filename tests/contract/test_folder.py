@@ -156,6 +156,21 @@ def test_folders_and_links_among_temporary_files_are_kept(folder: Path, folder_s
     assert (folder / HIDDEN / "state.sqlite3").is_file()
 
 
+@pytest.mark.parametrize("source", ["bytes", "file"])
+def test_a_file_is_complete_after_incomplete_writes(
+    folder_storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    content = bytes(range(256))
+    data: bytes | Path = content
+    if source == "file":
+        data = tmp_path / "source"
+        data.write_bytes(content)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
+    assert folder_storage.blobs.create("a/b", data, content_type="text/plain")
+    assert folder_storage.blobs.read("a/b") == content
+
+
 def test_temporary_files_are_removed_after_a_write(folder: Path, folder_storage: Storage) -> None:
     for _ in range(2):
         folder_storage.blobs.create("a/b", b"x", content_type="text/plain")

@@ -95,8 +95,7 @@ def test_flush_syncs_the_folders_of_a_writer_that_was_killed(
 
 def test_the_database_flushes_each_transaction(folder: Path) -> None:
     database = database_module.Database(folder / "state.sqlite3")
-    with database.writing() as connection:
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    assert database.write(lambda connection: connection.execute("PRAGMA synchronous").fetchone()) == (2,), "FULL"
     with database.reading() as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
     database.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -100,26 +102,33 @@ def paths_in(folder: Path) -> list[str]:
 
 def test_a_full_database_raises_service_unavailable_and_recovers(folder: Path) -> None:
     database = database_module.Database(folder / "state.sqlite3")
-    with database.writing() as connection:
+
+    def limit(connection: sqlite3.Connection) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
-    row = "INSERT INTO records VALUES ('claims', ?, 1, ?)"
+
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO records VALUES ('claims', ?, 1, ?)", ("a", json.dumps({"text": "x" * 100_000})))
+
+    database.write(limit)
     for _ in range(2):
-        with pytest.raises(ServiceUnavailable, match="full"), database.writing() as connection:
-            connection.execute(row, ("a", "x" * 100_000))
-    with database.writing() as connection:
-        connection.execute("PRAGMA max_page_count = 100000")
-        connection.execute(row, ("a", "x" * 100_000))
+        with pytest.raises(ServiceUnavailable, match="full"):
+            database.write(fill)
+    database.write(lambda connection: connection.execute("PRAGMA max_page_count = 100000"))
+    database.write(fill)
     database.close()
 
 
 def test_a_locked_database_raises_service_unavailable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_MS", 50)
     storage, other = opened_at(folder), database_module.Database(folder / HIDDEN / "state.sqlite3")
-    with other.writing():
+
+    def use(_connection: sqlite3.Connection) -> None:
         assert storage.records.get(Table.CLAIMS, digest("x")) is None
         with pytest.raises(ServiceUnavailable, match="locked"):
             storage.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+
+    other.write(use)
     assert storage.records.create(Table.CLAIMS, digest("x"), {"a": 1})
     storage.close()
     other.close()
@@ -149,8 +158,7 @@ def test_short_lived_threads_share_a_connection(folder: Path) -> None:
     database = database_module.Database(folder / "state.sqlite3")
 
     def write() -> None:
-        with database.writing() as connection:
-            connection.execute("DELETE FROM leases")
+        database.write(lambda connection: connection.execute("DELETE FROM leases"))
 
     for _ in range(50):
         thread = threading.Thread(target=write)

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import WriteConflict
 from shared.keys import claim_key, digest
-from shared.storage.base import MAX_TRANSACTION, Filter, Record, Storage, Table, Values
+from shared.storage.base import Filter, Record, Storage, Table, Values
 
 VALUES: Values = {
     "text": "grüße \U0001fa91",
@@ -94,70 +94,44 @@ def test_one_of_sixteen_threads_creates_a_record(stores: Storage) -> None:
 
 
 def claims(fingerprint: str, count: int, owner: str = "us") -> dict[str, Values]:
-    """Return claims on one fingerprint, which are in one partition."""
+    """Return claims on one fingerprint."""
     return {claim_key("raw", fingerprint, f"{n}@example.com"): {"owner": owner, "n": n} for n in range(count)}
 
 
-@pytest.mark.parametrize("count", [1, 2, MAX_TRANSACTION])
-def test_a_transaction_creates_all_records(stores: Storage, count: int) -> None:
-    rows = claims("f", count)
-    assert stores.records.create_together(Table.CLAIMS, rows)
-    assert {record.key: record.values for record in stores.records.scan(Table.CLAIMS)} == rows
-    assert {key: record.values for key, record in stores.records.get_many(Table.CLAIMS, [*rows]).items()} == rows
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_transaction_creates_no_record_if_one_exists(stores: Storage, count: int) -> None:
-    rows = claims("f", count)
-    for existing_key in rows:
-        stores.records.create(Table.CLAIMS, existing_key, {"owner": "other"})
-        assert not stores.records.create_together(Table.CLAIMS, rows)
-        (record,) = stores.records.scan(Table.CLAIMS)
-        assert (record.key, record.values) == (existing_key, {"owner": "other"})
-        stores.records.delete_many(Table.CLAIMS, [existing_key])
-    assert stores.records.create_together(Table.CLAIMS, rows)
-
-
-def test_a_transaction_keeps_all_kinds_of_values(stores: Storage) -> None:
-    first, second = claims("f", 2)
-    long = {**VALUES, "long": "\U0001fa91" * 40_000, "negative": -1, "largest": 2**63 - 1}
-    assert stores.records.create_together(Table.CLAIMS, {first: long, second: {}})
-    assert existing(stores, Table.CLAIMS, first).values == long
-    assert existing(stores, Table.CLAIMS, second).values == {}
-
-
-def test_a_transaction_has_records_of_one_partition(stores: Storage) -> None:
-    for rows in ({}, claims("f", 1) | claims("g", 1), claims("f", MAX_TRANSACTION + 1)):
-        with pytest.raises(ValueError, match="a transaction has"):
-            stores.records.create_together(Table.CLAIMS, rows)
-    assert not list(stores.records.scan(Table.CLAIMS))
-
-
-def test_one_of_eight_overlapping_transactions_creates_its_records(stores: Storage) -> None:
-    barrier = threading.Barrier(8)
-    keys = [*claims("raced", 9)]
-
-    def create(number: int) -> bool:
-        barrier.wait()
-        rows: dict[str, Values] = {key: {"n": number} for key in (keys[number], keys[8])}
-        return stores.records.create_together(Table.CLAIMS, rows)
-
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(create, range(8)))
-    assert results.count(True) == 1
-    winner = results.index(True)
-    records = {record.key: record.values["n"] for record in stores.records.scan(Table.CLAIMS)}
-    assert records == {keys[winner]: winner, keys[8]: winner}
-
-
 def test_claims_are_found_by_a_prefix_of_any_length(stores: Storage) -> None:
-    rows = claims("f", 3)
-    stores.records.create_together(Table.CLAIMS, rows)
-    stores.records.create_together(Table.CLAIMS, claims("g", 3))
-    key = next(iter(rows))
-    for digits, count in ((1, 3), (2, 3), (63, 3), (64, 3), (128, 1)):
-        found = list(stores.records.scan(Table.CLAIMS, Filter(key_prefix=key[:digits])))
-        assert len(found) == count, digits
+    rows = claims("f", 3) | claims("g", 3)
+    stores.records.create_many(Table.CLAIMS, rows)
+    for digits in (0, 1, 2, 63, 64):
+        for key in rows:
+            found = {record.key for record in stores.records.scan(Table.CLAIMS, Filter(key_prefix=key[:digits]))}
+            assert found == {other for other in rows if other.startswith(key[:digits])}, digits
+
+
+def test_the_records_of_a_shared_table_are_separate(stores: Storage) -> None:
+    """The same key may be in both. Every operation reads and changes the records of its own table only."""
+    records = stores.records
+    keys = [f"{digit}{digest(digit)[1:]}" for digit in "0123456789abcdef"]
+    for table in (Table.RECEIPTS, Table.OUTBOX):
+        assert records.create_many(table, {key: {"of": table} for key in keys}) == set()
+        assert records.create_many(table, {key: {"of": "other"} for key in keys}) == set(keys)
+    for table in (Table.RECEIPTS, Table.OUTBOX):
+        expected: dict[str, Values] = {key: {"of": table} for key in keys}
+        assert {record.key: record.values for record in records.scan(table)} == expected
+        assert {key: record.values for key, record in records.get_many(table, keys).items()} == expected
+        for digits in (1, 2, 16, 64):
+            (record,) = records.scan(table, Filter(key_prefix=keys[10][:digits]))
+            assert (record.key, record.values) == (keys[10], {"of": table})
+        (record,) = records.scan(table, Filter(key_prefix=keys[3][:16], equal={"of": table}))
+        assert record.key == keys[3]
+        assert not list(records.scan(table, Filter(equal={"of": "other"})))
+    records.merge(Table.OUTBOX, keys[0], {"merged": True})
+    entry = existing(stores, Table.OUTBOX, keys[0])
+    records.replace(Table.OUTBOX, keys[0], {"replaced": True}, etag=entry.etag)
+    records.delete_many(Table.OUTBOX, keys[1:])
+    assert [record.values for record in records.scan(Table.OUTBOX)] == [{"replaced": True}]
+    assert {record.key: record.values for record in records.scan(Table.RECEIPTS)} == {
+        key: {"of": Table.RECEIPTS} for key in keys
+    }
 
 
 def existing(stores: Storage, table: Table, key: str) -> Record:
@@ -305,6 +279,62 @@ def test_a_scan_returns_the_matching_records(stores: Storage, where: Filter, key
     assert {record.key: record.values for record in stores.records.scan(Table.RECEIPTS, where)} == {
         key: ROWS[key] for key in keys
     }
+
+
+@pytest.mark.parametrize(
+    ("where", "keys"),
+    [
+        (Filter(), ["aa2", "aa12", "aa11", "ab1", "b1"]),
+        (Filter(key_prefix="aa"), ["aa2", "aa12", "aa11"]),
+        (Filter(equal={"sender": "ann@example.com"}), ["aa12", "aa11"]),
+        (Filter(prefixes={"message": "0123"}), ["aa2", "ab1", "b1"]),
+        (Filter(since=NOON, until=NOON + timedelta(days=1)), ["aa12", "aa11"]),
+        (Filter(equal={"sender": "true"}), []),
+    ],
+    ids=str,
+)
+def test_a_scan_returns_the_newest_records_first(stores: Storage, where: Filter, keys: list[str]) -> None:
+    stores.records.create_many(Table.RECEIPTS, ROWS)
+    stores.records.create_many(Table.CLAIMS, {"aa13": ROWS["aa11"]})
+    records = list(stores.records.scan_newest(Table.RECEIPTS, where))
+    assert [record.key for record in records] == keys
+    assert [record.values for record in records] == [ROWS[key] for key in keys]
+
+
+def test_equally_new_records_are_ordered_by_their_keys_on_every_page(stores: Storage) -> None:
+    rows: dict[str, Values] = {digest(str(n)): {"stored_at": NOON + timedelta(n // 300)} for n in range(600)}
+    stores.records.create_many(Table.RECEIPTS, rows)
+    keys = [record.key for record in stores.records.scan_newest(Table.RECEIPTS)]
+    assert keys == sorted(rows, key=lambda key: (rows[key]["stored_at"], key), reverse=True)
+
+
+def test_records_are_counted_by_their_texts(stores: Storage) -> None:
+    texts = ("support routed routed", "support routed unhandled", "office routed routed", "office stored ")
+    rows: dict[str, Values] = {
+        digest(str(number)): {
+            **dict(zip(("mailbox", "state", "outcome"), texts[number % 4].split(" "), strict=True)),
+            "stored_at": NOON + timedelta(hours=number),
+            "long": "x" * 20_000,
+        }
+        for number in range(12)
+    }
+    rows[digest("none")] = {"mailbox": "support", "state": "erased", "stored_at": NOON - timedelta(1)}
+    stores.records.create_many(Table.RECEIPTS, rows)
+    stores.records.create_many(Table.CLAIMS, rows)
+    count = stores.records.count
+    by = ("mailbox", "state", "outcome")
+    expected = {(*text.split(" "),): 3 for text in texts}
+    assert count(Table.RECEIPTS, by) == {**expected, ("support", "erased", ""): 1}
+    assert count(Table.RECEIPTS, by, Filter(since=NOON)) == expected
+    assert count(Table.RECEIPTS, by, Filter(since=NOON, until=NOON + timedelta(hours=8))) == dict.fromkeys(expected, 2)
+    assert count(Table.RECEIPTS, ("outcome",)) == {("routed",): 6, ("unhandled",): 3, ("",): 4}
+    assert count(Table.RECEIPTS, ("mailbox",), Filter(equal={"state": "routed"})) == {("support",): 6, ("office",): 3}
+    assert count(Table.RECEIPTS, ("state",), Filter(equal={"long": "x" * 20_000})) == {
+        ("routed",): 9,
+        ("stored",): 3,
+    }
+    assert count(Table.RECEIPTS, by, Filter(equal={"mailbox": "nobody"})) == {}
+    assert count(Table.OUTBOX, by) == {}
 
 
 @pytest.mark.parametrize(

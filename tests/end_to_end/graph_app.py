@@ -19,13 +19,20 @@ from shared.config import load_settings
 from tests.end_to_end.command import ROOT
 from tests.end_to_end.own_process import in_own_process_for
 
+FAST = HostMode(fast_hops=True)
+
 RENEW_EVERY = 2.0
 """Seconds between two runs of `renew_subscriptions`; in Azure, it runs every five minutes."""
 
 
 @contextmanager
 def running(
-    values: Mapping[str, str], port: int, folder: Path, *, renew_every: float | None = RENEW_EVERY
+    values: Mapping[str, str],
+    port: int,
+    folder: Path,
+    *,
+    renew_every: float | None = RENEW_EVERY,
+    mode: HostMode = FAST,
 ) -> Iterator[None]:
     """Serve the functions while the context lasts, and raise the host's exception at its end.
 
@@ -34,13 +41,14 @@ def running(
         port: HTTP port.
         folder: folder for a file that stops the process.
         renew_every: seconds between two runs of `renew_subscriptions`; None never runs it.
+        mode: deviations from the Functions host.
     """
     stop = folder / "stop"
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            in_own_process_for(900, _serve, dict(values), port, str(stop), renew_every)
+            in_own_process_for(900, _serve, dict(values), port, str(stop), renew_every, mode)
         except BaseException as error:  # noqa: BLE001  raised in the test's thread
             failed.append(error)
 
@@ -55,13 +63,13 @@ def running(
         raise failed[0]
 
 
-async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None) -> None:
+async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None, mode: HostMode) -> None:
     os.environ.update(values)
     logging.getLogger("mailroom").setLevel(logging.INFO)
     app = build_app(load_settings())
     bootstrap.install_app(app)
     ending = asyncio.Event()
-    async with Host.started(ROOT, app.storage, mode=HostMode(fast_hops=True)) as host:
+    async with Host.started(ROOT, app.storage, mode=mode) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
         renewing = asyncio.create_task(_renew(host, seconds))
         while not await asyncio.to_thread(Path(stop).exists):

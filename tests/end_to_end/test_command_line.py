@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -46,13 +47,27 @@ def test_version() -> None:
     assert (ran.exit_code, ran.stdout) == (0, f"mailroom {version('mailroom')}\n")
 
 
-def test_ctrl_c_while_modules_are_imported_ends_it_without_a_traceback(settings: str) -> None:
-    words = [sys.executable, "-X", "importtime", "-m", "mailroom_cli", "status", "--settings", settings]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+SLOW_IMPORT = """
+import sys, time
+
+class SlowFinder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            print("importing", file=sys.stderr, flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, SlowFinder())
+"""
+"""A `sitecustomize` module that makes an import last, so that the test can interrupt it."""
+
+
+def test_ctrl_c_while_modules_are_imported_ends_it_without_a_traceback(settings: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT)
+    words = [sys.executable, "-m", "mailroom_cli", "status", "--settings", settings]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            if "typer" in line:
-                break
+        assert process.stderr.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest

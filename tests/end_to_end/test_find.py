@@ -121,7 +121,7 @@ def test_find_shows_the_newest_messages_up_to_the_limit(world: OperatorFixture) 
     world.stores.records.merge(Table.RECEIPTS, arrival(world, INVOICE), {"stored_at": utc_now() - timedelta(hours=1)})
     ran = world.run("find", "--since", "7d", "--limit", "1", settings=BOTH)
     assert [line.split("\t")[0] for line in ran.stdout.splitlines()[1:]] == [identity(ANNS)[:8]]
-    assert "2 messages match, and the newest 1 are shown; use --limit to show more" in ran.stderr
+    assert "more messages match than the newest 1, which are shown; use --limit to show more" in ran.stderr
 
 
 def test_find_shows_errors_whole_below_the_table_and_counts_what_it_cannot_search(world: OperatorFixture) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from functions_host.host_mode import AS_IN_AZURE
 from graph_simulator import FaultPlan
 from mailroom_cli.cli import cli
 from shared.storage.base import Table
@@ -179,7 +180,7 @@ def test_1_3_check_reports_that_delete_moves_to_deleted_items(graph: Graph, tmp_
 
 
 def test_the_first_subscription_is_created_within_one_poll_interval(graph: Graph, tmp_path: Path) -> None:
-    """On the worker engine, whose timer of renew_subscriptions is never due."""
+    """On the worker engine with the polling of the Functions host; `renew_subscriptions` is never due."""
     graph.box("support@example.com")
     (port,) = free_ports(1)
     values = {
@@ -189,7 +190,7 @@ def test_the_first_subscription_is_created_within_one_poll_interval(graph: Graph
         "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
         "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
     }
-    with running(values, port, tmp_path, renew_every=None):
+    with running(values, port, tmp_path, renew_every=None, mode=AS_IN_AZURE):
         _wait(lambda: len(graph.server.subscriptions) == 1, seconds=30)
 
 

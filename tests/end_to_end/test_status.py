@@ -22,7 +22,7 @@ from shared.clock import utc_now
 from shared.errors import AuthenticationError, ConnectFailed, MailboxBusy
 from shared.mailbox_health import PROGRESS_LIFETIME, DrainProgress
 from shared.operations.ledger import Counts, Ledger
-from shared.storage.base import QueueName, Table
+from shared.storage.base import QueueName, Table, Values
 from tests.end_to_end.command import settings_file
 
 REFUSED = (
@@ -144,7 +144,8 @@ def test_a_drain_under_way_is_shown(settings: Path) -> None:
 
 def test_waiting_messages_and_queues_are_counted(settings: Path) -> None:
     with app_of(settings) as app:
-        app.storage.records.create(Table.OUTBOX, "ab", {"mailbox": "support", "stored_at": utc_now()})
+        values: Values = {"mailbox": "support", "stored_at": utc_now(), "arrival": "ab" * 32}
+        app.storage.records.create(Table.OUTBOX, "ab" * 32, values)
         app.storage.queues[QueueName.POLLS_POISON].put_many(["one"])
     ran = status(settings)
     assert ran.stdout.splitlines()[0].endswith("; 1 message waits to be routed; 1 message on a poison queue.")

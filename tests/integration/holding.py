@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt
-from shared.storage.base import Storage, Table
+from shared.storage.base import Create, Record, Storage, Table, Values
 
 
 class Holding:
@@ -28,6 +29,12 @@ class Holding:
         read = json.loads(data)
         assert isinstance(read, dict)
         return read
+
+    def create_receipt(self, key: str, values: Values) -> None:
+        """Create a receipt as intake does, with its entry in the index."""
+        receipt = Receipt.from_record(Record(key, dict(values), ""))
+        changes = ReceiptIndex(self.stores.records).changes(None, receipt, receipt.stored_at)
+        assert self.stores.records.commit([Create(Table.RECEIPTS, key, values), *changes])
 
     def receipts(self) -> list[Receipt]:
         return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]

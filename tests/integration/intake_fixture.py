@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 from shared.bootstrap import App
 from shared.config import AppSettings, MailboxSettings
 from shared.mailboxes.base import Mailbox
+from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
 from shared.storage.factory import open_storage
+from shared.storage.folder.blobs import HIDDEN
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -60,6 +64,12 @@ class IntakeFixture:
 
     def receipts(self) -> list[Receipt]:
         return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+
+    def route_requests(self) -> list[RouteRequest]:
+        """Return the route requests on the queue, oldest first, and leave them there."""
+        with closing(sqlite3.connect(self.folder / HIDDEN / "state.sqlite3")) as database:
+            rows = database.execute("SELECT body FROM messages WHERE queue = 'route-requests' ORDER BY id")
+            return [RouteRequest.from_json(body) for (body,) in rows]
 
     def read(self, path: str) -> dict[str, object]:
         data = self.stores.blobs.read(path)

@@ -14,7 +14,9 @@ from mailroom_cli.commands.explain_text import describe
 from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
 from shared.clock import Now, utc_now
+from shared.dispatch.outbox import Replay, publish_replays
 from shared.queue_messages import Poll, PollReason, RouteRequest
+from shared.receipts import Receipt
 from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
 from tests.integration.holding import Holding
@@ -77,6 +79,12 @@ class ReplayFixture(Holding):
         """Request replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **options), lambda _done, _of: None)
 
+    def request_replay_of(self, receipt: Receipt, record: str, reissue: str = "") -> RouteRequest:
+        """Request the replay of an arrival for a record that need not exist, and return the route request."""
+        replay = Replay(receipt.arrival, receipt.mailbox, record, reissue)
+        publish_replays(self.stores, [replay], self.now())
+        return RouteRequest(replay.outbox)
+
     def explain(self, settings: Mapping[str, str], target: object, mailbox: str | None = None) -> list[str]:
         """Return the lines in which the command explains a file, an id or a path."""
         explanations, _ = explain(self.app(settings), str(target), ExplainOptions(mailbox), bytes)
@@ -91,6 +99,12 @@ class ReplayFixture(Holding):
                 route_requests.append(RouteRequest.from_json(item.body))
                 queue.delete(item)
         return route_requests
+
+    def publish(self, *replays: Replay) -> list[RouteRequest]:
+        """Write replays to the outbox. Return their route requests, and empty the queue."""
+        publish_replays(self.stores, replays, self.now())
+        self.take_route_requests()
+        return [RouteRequest(replay.outbox) for replay in replays]
 
     def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from shared.dispatch.outbox import republish_overdue
 from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.operations.backup import EXPORTED, export_records, import_records
 from shared.queue_messages import Poll, PollReason
-from shared.receipts import Receipt
-from shared.storage.base import Table, Values
+from shared.receipts import Receipt, State
+from shared.storage.base import Change, Table, Values
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
@@ -127,26 +127,65 @@ def test_existing_records_are_kept(world: ReplayFixture, tmp_path: Path) -> None
     assert kept.values["last_error"] == "newer"
 
 
+@pytest.mark.parametrize("is_reply_lost", [False, True], ids=["before the transaction", "after it"])
 def test_an_import_that_was_stopped_is_repeated(
-    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: ReplayFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_reply_lost: bool
 ) -> None:
     world.servers["support"].deliver(SALES, BILLING)
-    drain(world.app(BOTH))
+    app = world.app(BOTH)
+    drain(app)
+    world.take_route_requests()
     export_records(world.stores.records, tmp_path / "records.gz")
     lose_tables(world)
     with monkeypatch.context() as patch:
+        commit = world.stores.records.commit
 
-        def fail(*_arguments: object) -> None:
+        def lose_reply(changes: Sequence[Change]) -> bool:
+            commit(changes)
             raise ServiceUnavailable("the storage is gone")
 
-        patch.setattr(world.stores.records, "get_many", fail)
+        patch.setattr(world.stores.records, "commit", lose_reply)
         with pytest.raises(ServiceUnavailable):
             import_records(world.stores.records, tmp_path / "records.gz")
+    assert_stored_arrivals_have_entries(world)
+    (some, *_) = world.receipts()
+    world.stores.records.delete_many(Table.RECEIPTS, [some.arrival])
+    world.stores.records.delete_many(Table.OUTBOX, [some.outbox])
 
     result = import_records(world.stores.records, tmp_path / "records.gz")
 
-    assert result.to_be_routed == 2
+    assert result.to_be_routed == 1
     assert outcomes(world) == ["stored", "stored"]
+    assert_stored_arrivals_have_entries(world)
+
+
+def test_an_import_creates_the_receipts_that_are_missing_and_keeps_the_entries_of_others(
+    world: ReplayFixture, tmp_path: Path
+) -> None:
+    world.poll_and_route(BOTH, letter("sales@example.com", 9))
+    messages = [letter("sales@example.com", number) for number in range(10, 70)]
+    world.servers["support"].deliver(*messages)
+    drain(world.app(BOTH))
+    export_records(world.stores.records, tmp_path / "records.gz")
+    before = entries(world)
+    lost = [receipt for receipt in world.receipts() if receipt.state is State.STORED][::2]
+    world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival for receipt in lost])
+    world.stores.records.delete_many(Table.OUTBOX, [receipt.outbox for receipt in lost])
+
+    result = import_records(world.stores.records, tmp_path / "records.gz")
+
+    assert (result.created, result.to_be_routed) == (30, 30)
+    assert entries(world).keys() == before.keys(), "with the keys that the receipts name"
+    assert_stored_arrivals_have_entries(world)
+
+
+def entries(world: ReplayFixture) -> dict[str, Values]:
+    return {record.key: record.values for record in world.stores.records.scan(Table.OUTBOX)}
+
+
+def assert_stored_arrivals_have_entries(world: ReplayFixture) -> None:
+    named = {receipt.outbox: receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED}
+    assert {key: values["arrival"] for key, values in entries(world).items()} == named
 
 
 @pytest.mark.parametrize("cut", [1, 10, 400])

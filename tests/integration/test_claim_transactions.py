@@ -14,7 +14,8 @@ from shared.dispatch.deduplication import Claims
 from shared.errors import ServiceUnavailable
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
-from shared.storage.base import MAX_TRANSACTION, Records, Storage, Table
+from shared.storage.base import Records, Storage, Table
+from shared.storage.transactions import MAX_TRANSACTION
 from tests.end_to_end.command import opened
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.sizes import size
@@ -78,14 +79,14 @@ def owners(claims: dict[str, Claim]) -> dict[str, str]:
 def test_the_claims_on_a_fingerprint_are_one_request(stores: Storage, recipients: Sequence[str]) -> None:
     operations = FaultInjector()
     assert owners(take(stores, "a", recipients, faults=operations)) == dict.fromkeys(recipients, "a")
-    assert operations.names == ["create_together"] * KINDS
+    assert operations.names == ["commit"] * KINDS
     assert len(list(stores.records.scan(Table.CLAIMS))) == KINDS * len({*recipients, "*"})
 
 
 def test_more_claims_than_fit_in_a_transaction(stores: Storage) -> None:
     operations = FaultInjector()
     assert owners(take(stores, "a", MANY, faults=operations)) == dict.fromkeys(MANY, "a")
-    assert operations.names == ["create_together"] * KINDS * 2
+    assert operations.names == ["commit"] * KINDS * 2
     assert len(list(stores.records.scan(Table.CLAIMS))) == KINDS * (len(MANY) + 1)
     assert owners(take(stores, "a", MANY)) == dict.fromkeys(MANY, "a"), "of an earlier attempt"
     assert owners(take(stores, "b", MANY)) == dict.fromkeys(MANY, "a"), "a copy"
@@ -97,7 +98,7 @@ def test_a_copy_reads_the_claims_that_exist(stores: Storage) -> None:
     operations = FaultInjector()
     assert owners(take(stores, "b", recipients, faults=operations)) == dict.fromkeys(recipients, "a")
     followed = ["get_many"] * len(recipients)
-    assert operations.names == ["create_together", "get_many", "create_many", *followed]
+    assert operations.names == ["commit", "get_many", "create_many", *followed]
 
 
 def test_a_copy_of_an_arrival_that_died_takes_its_own_free_claims_on_the_wildcard(stores: Storage) -> None:

@@ -146,7 +146,7 @@ def test_8_5_the_erasure_of_a_dead_letter_erases_the_conversation_that_it_began(
         app = world.app()
         app.poller.poll(Poll("support", PollReason.MANUAL))
         [receipt] = [receipt for receipt in world.receipts() if receipt.message == identity(letter(at, to=to))]
-        request = RouteRequest(receipt.arrival)
+        request = RouteRequest(receipt.outbox)
         with suppress(ProcessKilled):
             replace(app.router, storage=faults.stores(world.stores)).route(request)
         [receipt] = [item for item in world.receipts() if item.arrival == receipt.arrival]
@@ -169,14 +169,21 @@ def test_8_5_an_attempt_that_died_leaves_no_conversation_of_an_erased_arrival(wo
         world.servers["support"].deliver(letter(at, to=to))
         app = world.app()
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        [arrival] = [receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED]
+        [(arrival, outbox)] = [
+            (receipt.arrival, receipt.outbox) for receipt in world.receipts() if receipt.state is State.STORED
+        ]
         faults = FaultInjector(at, FailureMode.GONE_AFTER)
         with suppress(ProcessKilled):
-            replace(app.router, storage=faults.stores(world.stores)).route(RouteRequest(arrival))
+            replace(app.router, storage=faults.stores(world.stores)).route(RouteRequest(outbox))
         if faults.count < at:
             return
+        # As if another worker had concluded it, it was erased, and this one had died when it found that.
         world.stores.records.merge(Table.RECEIPTS, arrival, {"state": State.ERASED.value, "message": ""})
-        app.router.route(RouteRequest(arrival))
+        [erased] = [receipt for receipt in world.receipts() if receipt.arrival == arrival]
+        world.stores.records.delete_many(Table.OUTBOX, [outbox])
+        world.stores.records.create(Table.OUTBOX, outbox, erased.to_outbox_values())
+        assert app.router.route(RouteRequest(outbox)) == []
+        assert not list(world.stores.records.scan(Table.OUTBOX))
         assert not list(world.stores.records.scan(Table.CONVERSATIONS)), at
     pytest.fail("it did not come to its end")
 

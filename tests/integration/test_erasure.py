@@ -10,6 +10,7 @@ import pytest
 from mailroom_cli.commands.forget import refusals
 from shared.documents.blob_paths import message_folder, parsed_path, raw_path
 from shared.errors import ConfigurationError, MessageMissing
+from shared.keys import batch_prefix
 from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
@@ -17,6 +18,7 @@ from shared.storage.base import Storage, Table
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
+from tests.integration.stored_arrivals import route_request
 from tests.servers.pump import work_until_idle
 
 OTHER = letter("billing@example.com", 2, "another text").replace(b"a@b.example", b"ann@customer.example")
@@ -205,9 +207,7 @@ def test_8_5_of_a_skipped_message_the_record_is_erased_and_the_mail_stays(world:
 def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     [record] = world.stores.records.scan(Table.RECEIPTS)
-    world.stores.records.create(
-        Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
-    )
+    world.create_receipt(identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32})
     with pytest.raises(ConfigurationError, match="beginning of 2 ids") as refused:
         run_forget(world, identity(TO_BOTH)[:20])
     assert [line.split()[0] for line in refused.value.errors[1:]] == sorted(["abababab", identity(TO_BOTH)[:61]])
@@ -220,8 +220,9 @@ def test_8_5_an_erased_message_is_not_routed_by_a_route_request(world: ReplayFix
     app = world.poll_and_route(BOTH, TO_BOTH)
     run_forget(world, identity(TO_BOTH))
     [receipt] = world.receipts()
-    assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
-    assert app.router.dead_letter(RouteRequest(receipt.arrival)) is None
+    for request in (route_request(receipt), RouteRequest(batch_prefix(receipt.outbox))):
+        assert app.router.route(request) == app.router.route(request, tried=True) == []
+        assert app.router.dead_letter(request) == []
     assert list(world.stores.blobs.list()) == []
     assert Receipt.from_record(next(world.stores.records.scan(Table.RECEIPTS))).state is State.ERASED
 

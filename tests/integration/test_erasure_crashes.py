@@ -51,7 +51,7 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
     storage_of: str, way: FailureMode, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Receipts are truncated, so that recipients have to be found by the claims.
-    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
+    monkeypatch.setattr("shared.dispatch.attempt.MAX_OUTCOME_LENGTH", 0)
     world = ReplayFixture(storage_of)
     try:
         at = 0

@@ -13,7 +13,7 @@ from shared.documents.blob_paths import message_folder, parsed_path, raw_path
 from shared.errors import MessageMissing, ServiceUnavailable
 from shared.mime.parser import Message
 from shared.observability import metric_names
-from shared.queue_messages import Poll, PollReason, RouteRequest
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, dump_storage, run_forget
@@ -50,7 +50,7 @@ def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFix
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
-        assert app.router.route(route_request) == "routed"
+        assert app.router.route(route_request) == ["routed"]
         run_forget(world, identity(TO_BOTH))
         return message
 
@@ -106,7 +106,7 @@ def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayF
 
     def decided_then_forgotten(data: object) -> object:
         message = slow.router.parse(data)
-        assert app.router.route(route_request) == "routed"
+        assert app.router.route(route_request) == ["routed"]
         run_forget(world, identity(TO_BOTH))
         return message
 
@@ -116,7 +116,7 @@ def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayF
     heard = listen()
     before = counted()
     late = MessageRouter(world.stores, slow.router.route_table_for, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
-    late.route(RouteRequest(route_request.arrival))
+    late.route(route_request)
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
     routes = dump_storage(world.stores)

@@ -26,12 +26,15 @@ logging.getLogger("mailroom").setLevel(logging.INFO)
 exports = start(SecretStr(sys.argv[1]))
 assert start(None) is exports
 traceparent = tracing.start_message_trace("support", "aa" * 32, "bb" * 32, 2000)
-with tracing.routing("aa" * 32, traceparent), tracing.set_attributes(message="bb" * 32):
+attempt = tracing.MessageTrace.start(traceparent, arrival="aa" * 32)
+attempt.add(message="bb" * 32)
+with attempt.active():
     logging.getLogger("mailroom.sort").info("message %s: routed", "bb" * 32)
     try:
         raise ValueError("Zwet" + "schge")  # a traceback quotes this line
     except ValueError:
         logging.getLogger("mailroom.sort").exception("an internal error")
+attempt.end()
 metrics.collected.add(3, {"mailbox": "support"})
 print("exports" if exports else "does not export")
 """
@@ -88,8 +91,12 @@ logging.getLogger("mailroom").setLevel(logging.INFO)
 start(SecretStr(sys.argv[1]))
 for number in range(100):
     arrival, message = f"{number:064}", f"{number:064}"
-    with tracing.routing(arrival, tracing.start_message_trace("support", arrival, message, 2000)):
+    attempt = tracing.MessageTrace.start(
+        tracing.start_message_trace("support", arrival, message, 2000), arrival=arrival
+    )
+    with attempt.active():
         logging.getLogger("mailroom.sort").info("message %s: routed", message)
+    attempt.end()
 metrics.collected.add(100, {"mailbox": "support"})
 sys.exit()
 """

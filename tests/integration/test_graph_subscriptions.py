@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -299,6 +299,46 @@ def test_a_mailbox_added_later_is_subscribed_by_the_next_timer_run(world: Subscr
     world.app().subscriptions.request_missing()
     assert world.handle_lifecycle_events() == 1
     assert len(live(world)) == 2
+
+
+def stop_for_two_hours(world: SubscriptionFixture) -> None:
+    world.later = timedelta(hours=2)
+    world.graph.server.drop_subscriptions()
+
+
+def change_the_url(world: SubscriptionFixture) -> None:
+    world.extra = {"GRAPH_WEBHOOK_URL": world.values["GRAPH_WEBHOOK_URL"] + "/new"}
+
+
+def change_the_key(world: SubscriptionFixture) -> None:
+    world.extra = {"GRAPH_CLIENT_STATE_KEY": SECOND_KEY}
+
+
+def change_the_addresses(world: SubscriptionFixture) -> None:
+    for name in ("support", "office"):
+        world.graph.box(f"other-{name}@example.com")
+        world.extra[f"MAILBOXES__{name}__ADDRESS"] = f"other-{name}@example.com"
+
+
+@pytest.mark.parametrize("change", [stop_for_two_hours, change_the_url, change_the_key, change_the_addresses])
+def test_subscriptions_that_no_longer_notify_are_replaced_after_the_next_timer_run(
+    world: SubscriptionFixture, change: Callable[[SubscriptionFixture], None]
+) -> None:
+    """As at the first start, `renew_subscriptions` would be up to five minutes late."""
+    world.values["GRAPH_SUBSCRIPTION_MINUTES"] = "60"
+    world.reconcile()
+    before = live(world)
+    world.app().subscriptions.request_missing()
+    assert world.lifecycle() == [], "nothing is missing"
+    change(world)
+    app = world.app()
+    assert not app.subscriptions.is_active(app.settings.mailboxes["support"]), "the timer polls at its normal pace"
+    app.subscriptions.request_missing()
+    assert world.handle_lifecycle_events() == 1
+    assert not set(live(world)) & set(before)
+    assert all(app.subscriptions.is_active(mailbox) for mailbox in app.settings.mailboxes.values())
+    app.subscriptions.request_missing()
+    assert world.lifecycle() == []
 
 
 def test_a_failed_subscription_is_left_to_the_renewal_timer(world: SubscriptionFixture) -> None:

@@ -112,7 +112,7 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
 
 def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
-        values: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
+        values: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes), "arrival": key * 32}
         stores.records.create(Table.OUTBOX, key * 32, values)
     stores.queues[QueueName.ROUTE_REQUESTS_POISON].put_many(["one"])
     for folder, hours in zip(settings_on(storage).mailboxes["office"].folders, (30, 2), strict=True):

@@ -12,7 +12,7 @@ import pytest
 from shared.documents.blob_paths import raw_path
 from shared.errors import RemovalRefused
 from shared.receipts import State
-from shared.storage.base import QueueName, Table
+from shared.storage.base import Table
 from tests.integration.intake_fixture import DAY, IntakeFixture, letter
 
 
@@ -31,9 +31,11 @@ def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_published(world
         assert world.stores.blobs.read(raw_path(message)) == data
         receipts = [receipt for receipt in world.receipts() if receipt.message == message]
         assert [receipt.removed for receipt in receipts] == [False]
-        pending = {record.key for record in world.stores.records.scan(Table.OUTBOX)}
-        assert receipts[0].arrival in pending
-        assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() > len(removed)
+        entry = world.stores.records.get(Table.OUTBOX, receipts[0].outbox)
+        assert entry is not None
+        assert entry.values["arrival"] == receipts[0].arrival
+        requests = world.route_requests()
+        assert any(receipts[0].outbox.startswith(request.outbox) for request in requests)
         removed.append(data)
 
     letters = [letter(number) for number in range(7)]

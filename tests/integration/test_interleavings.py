@@ -3,6 +3,8 @@
 The messages are chained: some share their bytes, some what is visible, some a Message-ID. Between two that are the same
 there is one result for each recipient; and whoever has none names one that has. Some have a Message-ID in common and
 nothing else: each has its results.
+
+Some workers route single arrivals, others whole batches, whose transactions conflict with theirs.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ import pytest
 from shared.bootstrap import App
 from shared.dispatch.routing_input import visible_content
 from shared.documents.blob_paths import raw_path
+from shared.keys import batch_prefix
 from shared.mime.parser import parse
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
 from shared.routing.route_table import TrustPolicy
-from shared.storage.base import Storage, Table
+from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
 from tests.integration.interleaving import Turns
+from tests.integration.stored_arrivals import WholeBatches, route_request
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
@@ -57,6 +61,8 @@ PASSED = (
 )
 SIGNED = PASSED + letter("q", "of an authenticated sender")
 SIGNED_TOO = PASSED + letter("q", "and another body of the same sender")
+BATCHES = {"support": (A, A, B, BCC, C), "office": (FORGED, C, B, A, FORGED, BCC)}
+"""Batches with copies of their own messages, and of each other's."""
 MAIL = {"support": (A, B, BCC), "office": (A, C, B, BCC)}
 DIFFERENT = {"support": (B, FORGED, SIGNED), "office": (FORGED_TOO, C, SIGNED_TOO, FORGED)}
 """One Message-ID, four groups of messages that are the same."""
@@ -68,7 +74,7 @@ def stored(stores: Storage, storage: str, mail: Mapping[str, Sequence[bytes]]) -
     for name, messages in mail.items():
         servers[name].deliver(*messages)
     settings = settings_for(storage, {**TWO_MAILBOXES, **WILD})
-    app = app_on(settings, lambda mailbox: servers[mailbox.name].open(), stores=stores)
+    app = app_on(settings, lambda mailbox: WholeBatches(servers[mailbox.name]), stores=stores)
     for name in mail:
         app.poller.poll(Poll(name, PollReason.MANUAL))
     return app
@@ -137,7 +143,7 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
         try:
             app = stored(stores, place, mail)
             random = Random(seed)
-            route_requests = [RouteRequest(arrival.arrival) for arrival in arrivals(stores)] * 2
+            route_requests = [route_request(arrival) for arrival in arrivals(stores)] * 2
             random.shuffle(route_requests)
             turns = Turns(random, deaths)
             turns.run([_routing_job(app, route_request) for route_request in route_requests[:10]])
@@ -153,9 +159,72 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             stores.close()
 
 
-def _routing_job(app: App, route_request: RouteRequest) -> Callable[[Turns, int], None]:
+@pytest.mark.parametrize("deaths", [0.0, 0.02])
+@pytest.mark.parametrize("mail", [MAIL, DIFFERENT, BATCHES], ids=["chained", "different", "copies in a batch"])
+def test_4_4_any_order_of_workers_that_route_batches_and_single_arrivals_gives_one_result(
+    storage: str,
+    mail: Mapping[str, Sequence[bytes]],
+    deaths: float,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each batch is delivered twice, some of its arrivals are routed alone meanwhile, and everything comes back."""
+    kind = "folder" if storage.startswith("folder:") else "azure"
+    batches_concluded = 0
+    for seed in range(SEEDS[kind]):
+        place = f"{storage}-{seed}" if kind == "folder" else _another_account(request, storage, seed)
+        stores = opened(place)
+        try:
+            app = stored(stores, place, mail)
+            random = Random(seed)
+            waiting = arrivals(stores)
+            batches = [RouteRequest(prefix) for prefix in sorted({batch_prefix(item.outbox) for item in waiting})]
+            assert len(batches) == len(mail)
+            singles = [route_request(item, retries=random.randrange(2)) for item in random.sample(waiting, 3)]
+            again = [replace(batch, retries=random.randrange(2)) for batch in batches]
+            jobs = [*batches, *again, *singles]
+            random.shuffle(jobs)
+            turns = Turns(random, deaths)
+            turns.run([_routing_job(app, item) for item in jobs])
+            batches_concluded += sum(item.state is State.ROUTED for item in arrivals(stores))
+            _deliver_again(app, batches)
+            assert_one_result_each(stores)
+            assert "next try in 60 s" not in caplog.text, "an error that is not transient"
+            if mail is DIFFERENT:
+                routes = Counter(path.split("/")[1] for path in stores.blobs.list("routed/"))
+                assert routes == {"sales": 4, "support": 3}, "the office has no route for support@"
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, {deaths}: {error}") from error
+        finally:
+            stores.close()
+    assert batches_concluded, "the workers concluded arrivals before everything came back"
+
+
+def _deliver_again(app: App, batches: Sequence[RouteRequest]) -> None:
+    """Deliver the requests of batches again, and then what they put on the queue, twice."""
+    queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
+    for item in queue.receive(32, hidden_for=600):
+        queue.delete(item)
+    entries = {record.key for record in app.storage.records.scan(Table.OUTBOX)}
+    for batch in batches:
+        app.router.route(batch, tried=True)
+    items = queue.receive(32, hidden_for=600)
+    requests = [RouteRequest.from_json(item.body) for item in items]
+    alone = {request.outbox for request in requests}
+    for request in [*requests, *requests, *batches]:
+        app.router.route(request)
+        app.router.route(request, tried=True)
+    assert alone <= entries, "each remaining entry has a request of its own"
+    # The only remaining entry of a batch is routed at once.
+    concluded = {
+        key for key in entries if len([other for other in entries if batch_prefix(other) == batch_prefix(key)]) == 1
+    }
+    assert alone == entries - concluded
+
+
+def _routing_job(app: App, item: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
-        replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
+        replace(app.router, storage=turns.stores(app.storage, worker)).route(item)
 
     return job
 

@@ -1,4 +1,4 @@
-"""A message of 100 MB is parsed from its file, with much less memory than its size (rule 1.7)."""
+"""A message of 100 MB is parsed from its file and written, with much less memory than its size (rule 1.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.documents.blob_paths import raw_path
+from shared.documents.blob_paths import message_folder, raw_path
 from tests.unit.mime import hostile
 
 MEGABYTE = 1024 * 1024
@@ -45,6 +45,13 @@ MESSAGES: dict[str, Callable[[], Iterator[bytes]]] = {
         [b"--outer\r\nContent-Type: text/html\r\n\r\n" + b"<p>x</p>" * 500_000 + b"\r\n" + ATTACHMENT],
         itertools.repeat(BASE64_LINES),
     ),
+}
+
+WRITTEN: dict[str, Callable[[], Iterator[bytes]]] = {
+    "one attachment": MESSAGES["one attachment"],
+    "two thousand attachments": MESSAGES["two thousand attachments"],
+    "attachments of a megabyte": lambda: itertools.repeat(ATTACHMENT + BASE64_LINES * 30),
+    "an attachment and a long text": MESSAGES["an attachment and a long text"],
 }
 
 HOSTILE = (
@@ -80,6 +87,36 @@ with open_raw(FolderBlobs(Path(folder)), message_id, size=int(size)) as data:
 print(json.dumps([peak_memory() - before, message.size, content, len(message.attachments), message.text.strip()[:5]]))
 """
 
+WRITE_PROGRAM = (
+    PROGRAM.replace(
+        "import json, sys",
+        "import json, sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom datetime import UTC, datetime",
+    )
+    .replace(
+        "from shared.mime.parser import parse",
+        """from shared.mime.parser import parse
+from shared.documents.writer import DocumentWriter
+from shared.receipts import Receipt
+from shared.routing.model import Match""",
+    )
+    .replace(
+        "    content = sum(len(piece) for attachment in message.attachments for piece in attachment.chunks())",
+        """    receipt = Receipt(
+        arrival="a" * 64, mailbox="support", protocol="imap", folder="INBOX", server_key="1.1", message=message_id,
+        size=int(size), reported_size=int(size), received=None, stored_at=datetime(2026, 11, 23, tzinfo=UTC),
+    )
+    blobs = FolderBlobs(Path(folder))
+    writer = DocumentWriter(blobs, receipt, message)
+    with ThreadPoolExecutor(16) as pool:
+        for job in [pool.submit(job) for job in writer.message_writes()]:
+            job.result()
+    blobs.flush()
+    writer.write_result(Match("sales@example.com", "sales", "to"), "routed/result.json", conversation=message_id)
+    content = sum(len(piece) for attachment in message.attachments for piece in attachment.chunks())""",
+    )
+)
+"""`PROGRAM`, which also writes all documents of the message, as the router does."""
+
 
 def store_message(
     folder: Path, pieces: Iterator[bytes], *, head: bytes = HEAD, min_size: int = SIZE
@@ -99,10 +136,12 @@ def store_message(
     return digest.hexdigest(), path.stat().st_size
 
 
-def parse_in_process(folder: Path, message: str, size: int) -> tuple[int, int, int, int, str]:
-    """Parse a message in a process of its own, and return what `PROGRAM` prints."""
+def parse_in_process(
+    folder: Path, message: str, size: int, *, program: str = PROGRAM
+) -> tuple[int, int, int, int, str]:
+    """Parse a message in a process of its own, and return what the program prints."""
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), message, str(size)],
+        [sys.executable, "-c", program, str(folder), message, str(size)],
         capture_output=True,
         text=True,
         check=False,
@@ -120,6 +159,19 @@ def test_1_7_a_message_of_100_mb_is_parsed_within_64_mb(tmp_path: Path, pieces: 
     assert (parsed_size, text) == (size, "hello")
     assert attachments >= 1
     assert content > SIZE // 3
+    assert memory < MAX_INCREASE, f"{memory / MEGABYTE:.0f} MB"
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_1_7_the_documents_of_a_message_of_100_mb_are_written_within_64_mb(tmp_path: Path, kind: str) -> None:
+    message, size = store_message(tmp_path, WRITTEN[kind]())
+    memory, parsed_size, content, attachments, _ = parse_in_process(tmp_path, message, size, program=WRITE_PROGRAM)
+    assert parsed_size == size
+    folder = tmp_path / message_folder(message) / "attachments"
+    written = [file.stat().st_size for file in folder.iterdir()]
+    assert len(written) == (201 if attachments > 200 else attachments)
+    assert content <= sum(written) <= content + 500 * attachments
+    assert (tmp_path / "routed/result.json").is_file()
     assert memory < MAX_INCREASE, f"{memory / MEGABYTE:.0f} MB"
 
 

@@ -11,7 +11,6 @@ import pytest
 from shared.operations.ledger import OUTCOMES, Counts, Ledger, read_ledger
 from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
-from shared.storage.base import Table
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
@@ -70,10 +69,10 @@ def test_the_counts_add_up_after_every_outcome_replay_and_erasure(fixture: Repla
 
 @pytest.mark.parametrize("state", [State.OVERSIZED, State.UNREADABLE])
 def test_skipped_messages_are_not_collected(fixture: ReplayFixture, state: State) -> None:
-    app = fixture.poll_and_route(BOTH, letter("sales@example.com"))
+    fixture.poll_and_route(BOTH, letter("sales@example.com"))
     [receipt] = fixture.receipts()
     values = {**receipt.to_values(), "state": state.value, "message": ""}
-    app.storage.records.create(Table.RECEIPTS, receipt.arrival[::-1], values)
+    fixture.create_receipt(receipt.arrival[::-1], values)
     counts = ledger_of(fixture).in_all["support"]
     assert (counts.collected, counts.routed, counts.skipped) == (1, 1, 1)
     assert counts + counts == Counts(routed=2, skipped=2)

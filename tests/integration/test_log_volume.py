@@ -17,7 +17,7 @@ from shared.dispatch.router import OutcomeSummary
 from shared.errors import TransientError
 from shared.intake import folder_sync
 from shared.observability.log_context import install_log_context
-from shared.observability.tracing import polling, routing
+from shared.observability.tracing import polling
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import QueueName, Table
@@ -49,8 +49,7 @@ def work(app: App) -> None:
     while items := requests.receive(8, hidden_for=600):
         for item in items:
             request = RouteRequest.from_json(item.body)
-            with routing(request.arrival, request.traceparent):
-                app.router.route(request)
+            app.router.route(request)
             requests.delete(item)
     app.router.sweep()
 
@@ -138,7 +137,7 @@ def test_many_messages_with_a_transient_error_log_one_warning_a_minute(
     app = fixture.app()
     app = replace(app, router=replace(app.router, route_table_for=lambda _: None))
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    requests = [RouteRequest(receipt.arrival) for receipt in fixture.receipts()]
+    requests = [RouteRequest(receipt.outbox) for receipt in fixture.receipts()]
 
     def levels() -> list[int]:
         """Return the level of each line about a retry, and forget the lines."""

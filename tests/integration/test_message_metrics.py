@@ -65,11 +65,11 @@ def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     (trace,) = traces()[before:]
     arrivals = world.stores.queues[QueueName.ROUTE_REQUESTS]
-    route_requests = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
-    assert len(route_requests) == 2
-    assert {route_request.split("-")[1] for route_request in route_requests} == {trace}
-    (pending,) = world.stores.records.scan(Table.OUTBOX)
-    assert pending.values["traceparent"] in route_requests
+    route_requests = [RouteRequest.from_json(item.body) for item in arrivals.receive(32, hidden_for=60)]
+    assert [request.retries for request in route_requests] == [0, 1]
+    (entry,) = world.stores.records.scan(Table.OUTBOX)
+    assert {request.outbox for request in route_requests} == {entry.key}
+    assert str(entry.values["traceparent"]).split("-")[1] == trace
 
 
 def test_every_poll_with_a_transient_error_is_counted_including_the_last(

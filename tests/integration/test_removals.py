@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import CommitUncertain, LeaseLost, ServiceUnavailable
 from shared.queue_messages import Poll, PollReason
-from shared.storage.base import Storage, Table
+from shared.storage.base import Change, Merge, Storage
 from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.faults import ProcessKilled
@@ -42,12 +42,12 @@ def watched(world: IntakeFixture, **ways: Any) -> Storage:
 def dies_before_recording(world: IntakeFixture) -> None:
     """Poll and remove the listed messages, in a process that ends before the receipts say so."""
 
-    def gone(table: Table, *_: object) -> None:
-        if table is Table.RECEIPTS:
+    def gone(changes: Sequence[Change]) -> None:
+        if any(isinstance(change, Merge) and change.values == {"removed": True} for change in changes):
             raise ProcessKilled
 
     app = world.app()
-    intake = replace(app.poller.intake, storage=watched(world, merge_many=gone))
+    intake = replace(app.poller.intake, storage=watched(world, commit=gone))
     with suppress(ProcessKilled):
         replace(app.poller, intake=intake).poll(POLL)
         pytest.fail("the process was to end")
@@ -62,8 +62,12 @@ def operations(world: IntakeFixture) -> list[str]:
         return lambda table, *_args, **_how: names.append(f"{name} {table}")
 
     app = world.app()
+
+    def note_changes(changes: Sequence[Change]) -> None:
+        names.extend(f"{type(change).__name__.lower()} {change.table}" for change in changes)
+
     ways = {name: note(name) for name in ("get", "get_many", "merge", "merge_many", "create_many", "scan")}
-    stores = watched(world, **ways)
+    stores = watched(world, commit=note_changes, **ways)
     replace(app.poller, intake=replace(app.poller.intake, storage=stores)).poll(POLL)
     return names
 

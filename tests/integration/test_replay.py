@@ -11,11 +11,12 @@ from datetime import timedelta
 import pytest
 
 from shared.clock import utc_now
+from shared.dispatch.outbox import Replay
 from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError, MessageMissing
 from shared.mime.parser import Message, parse
 from shared.operations.replay_preview import ReplayPreview
-from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import Table
 from tests.end_to_end.command import identity
@@ -59,7 +60,7 @@ def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
     with pytest.raises(ValueError, match="an unexpected error") as caught:
         router.route(route_request)
     router.record_error(route_request, caught.value)
-    path = router.dead_letter(route_request)
+    [path] = router.dead_letter(route_request)
     assert path == world.only_path("failed/")
     assert "message-failed" in caplog.text
     assert world.read(record)["resolved"] is None
@@ -79,7 +80,7 @@ def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: Rep
     [route_request] = world.take_route_requests()
     router = world.app_with_failing_parser(BOTH).router
     router.record_error(route_request, MessageMissing("the second time"))
-    router.dead_letter(route_request)
+    assert router.dead_letter(route_request) == [record]
     assert world.read(record)["resolved"] is None
     assert world.read(record)["error"] == "the second time"
 
@@ -106,8 +107,8 @@ def test_a_result_that_a_consumer_deleted_is_not_written_again(world: ReplayFixt
     taken = world.only_path("routed/")
     world.stores.blobs.delete_many([taken])
     [receipt] = world.receipts()
-    app = world.app(BOTH)
-    assert app.router.route(RouteRequest(receipt.arrival, replay=ReplayRequest("failed/x"))) == "routed"
+    [request] = world.publish(Replay(receipt.arrival, receipt.mailbox, "failed/x"))
+    assert world.app(BOTH).router.route(request) == ["routed"]
     assert world.only_path("routed/").startswith("routed/sales/")
     [receipt] = world.receipts()
     assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
@@ -152,8 +153,7 @@ def test_reissue_writes_a_new_result_that_names_the_replaced_one(world: ReplayFi
     world.request_replay(BOTH, first, reissue=True)
     [route_request] = world.take_route_requests()
     app = world.app(BOTH)
-    for _ in range(2):  # delivered twice
-        app.router.route(route_request)
+    assert [app.router.route(route_request) for _ in range(2)] == [["routed"], []], "delivered twice"
     [new] = set(world.paths("routed/billing/")) - {first}
     assert new.startswith(first.removesuffix(".json") + "-")
     assert len(new) == len(first) + 13
@@ -175,11 +175,11 @@ def test_sweep_publishes_a_lost_replay_again_unchanged(world: ReplayFixture) -> 
     world.request_replay(BOTH, first, reissue=True)
     [lost] = world.take_route_requests()
     [receipt] = world.receipts()
-    world.app(BOTH).router.route(RouteRequest(receipt.arrival))
+    assert world.app(BOTH).router.route(RouteRequest(receipt.outbox)) == []
     assert world.outbox_size() == 1, "what is done is not the replay"
     app = world.app(BOTH)
     assert app.router.sweep(timedelta(0)) == 1
-    assert world.take_route_requests() == [lost]
+    assert world.take_route_requests() == [replace(lost, retries=1)], "an attempt may have been made"
     assert app.router.sweep(timedelta(0)) == 1
     work_until_idle(app)
     assert len(world.paths("routed/billing/")) == 2
@@ -191,9 +191,11 @@ def test_a_first_attempt_that_a_replay_overtakes_leaves_no_unresolved_record(wor
     app = world.app({"ROUTES__rest__ADDRESS": "rest@example.com"})
     app.poller.poll(Poll("support", PollReason.MANUAL))
     [first] = world.take_route_requests()
+    [arrived] = world.receipts()
 
     def read(data: bytes) -> Message:
-        world.app(BOTH).router.route(replace(first, replay=ReplayRequest("unhandled/x")))
+        [request] = world.publish(Replay(arrived.arrival, arrived.mailbox, "unhandled/x"))
+        assert world.app(BOTH).router.route(request) == ["routed"]
         return parse(data)
 
     replace(app.router, parse=read).route(first)
@@ -298,10 +300,11 @@ def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, "unhandled/")
     [route_request] = world.take_route_requests()
-    world.stores.records.merge(Table.RECEIPTS, route_request.arrival, {"state": State.ERASED.value})
+    [receipt] = world.receipts()
+    world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.ERASED.value})
     assert world.request_replay(BOTH, "unhandled/").failures == [
         f"{world.only_path('unhandled/')}: its arrival has no receipt, or was erased"
     ]
-    assert world.app(BOTH).router.route(route_request) == "already-processed"
+    assert world.app(BOTH).router.route(route_request) == []
     assert world.results() == Counter()
     assert world.outbox_size() == 0

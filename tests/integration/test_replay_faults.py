@@ -13,8 +13,9 @@ from random import Random
 import pytest
 
 from shared.bootstrap import App
+from shared.dispatch.outbox import Replay
 from shared.errors import ServiceUnavailable, TransientError
-from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from tests.integration.interleaving import Turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
@@ -157,11 +158,11 @@ def test_4_4_concurrent_replays_give_each_recipient_one_result(
         billing = world.only_path("routed/")
         [receipt] = world.receipts()
         replays = [
-            (CLERK, ReplayRequest("failed/x")),
-            (BOTH, ReplayRequest("blocked/x")),
-            (BILLING, ReplayRequest(billing, "one")),
+            (CLERK, Replay(receipt.arrival, receipt.mailbox, "failed/x")),
+            (BOTH, Replay(receipt.arrival, receipt.mailbox, "blocked/x")),
+            (BILLING, Replay(receipt.arrival, receipt.mailbox, billing, "one")),
         ]
-        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in replays]
+        jobs = [(world.app(routes), request) for routes, replay in replays for request in world.publish(replay)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)
@@ -177,11 +178,35 @@ def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
         world.servers["support"].deliver(TO_THREE)
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
         [first] = world.take_route_requests()
-        again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
+        [receipt] = world.receipts()
+        replays = [Replay(receipt.arrival, receipt.mailbox, f"unhandled/{name}") for name in ("x", "y")]
+        again, by_old_routes = world.publish(*replays)
         # The routes change between the two, and an old worker still has routes that match no recipient.
-        jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
+        jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), by_old_routes)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
+            assert_routed_for_three(world, again=0)
+        world.stores.close()
+
+
+def test_4_4_a_replay_delivered_twice_to_workers_with_different_routes_records_every_result(
+    storage: str, request: pytest.FixtureRequest
+) -> None:
+    """The replay ends by the routes of either worker. The receipt names every result that exists."""
+    for seed, place in places(storage, request):
+        world = ReplayFixture(place)
+        world.poll_and_route(NOBODY, TO_THREE)
+        [receipt] = world.receipts()
+        [again] = world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
+        jobs = [(world.app(CLERK), again), (world.app(NOBODY), again), (world.app(BILLING), again)]
+        with told_seed(seed):
+            run_in_turns(jobs, Random(seed), 0.0)
+            [receipt] = world.receipts()
+            assert sorted(receipt.results().values()) == world.paths("routed/")
+            assert world.outbox_size() == 0
+            world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
+            app = world.app(CLERK)
+            assert app.router.route(again) == ["routed"]
             assert_routed_for_three(world, again=0)
         world.stores.close()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.dispatch.outbox import Replay, publish_replays
 from shared.documents.blob_paths import raw_path
 from shared.errors import MessageMissing, TransientError
 from shared.queue_messages import Poll, PollReason, RouteRequest
@@ -66,10 +67,10 @@ def test_8_1_a_lost_route_request_after_a_kill_at_any_operation_is_finished_by_s
     for at in count(1):
         world.servers["support"].deliver(letter("support@example.com", subject=str(at)))
         world.app().poller.poll(Poll("support", PollReason.MANUAL))
-        [arrival] = [receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED]
+        [outbox] = [receipt.outbox for receipt in world.receipts() if receipt.state is State.STORED]
         faults = FaultInjector(at, FailureMode.GONE_AFTER)
         with suppress(ProcessKilled):
-            world.app(faults.stores(world.stores)).router.route(RouteRequest(arrival))
+            world.app(faults.stores(world.stores)).router.route(RouteRequest(outbox))
         world.drop_route_requests()
         app = world.app()
         app.router.sweep(timedelta(0))
@@ -160,11 +161,13 @@ def test_routing_twice_leaves_what_routing_once_leaves(world: RoutingFixture) ->
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
     app = world.app()
     for receipt in world.receipts():
-        assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
-        # As if the worker had died just before it recorded the outcome.
-        world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
+        assert app.router.route(RouteRequest(receipt.outbox)) == []
+        # As if the worker had died just before it concluded the arrival.
+        stored = replace(receipt, state=State.STORED, outcome="")
+        world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value, "outcome": ""})
+        world.stores.records.create(Table.OUTBOX, receipt.outbox, stored.to_outbox_values(""))
         world.time += timedelta(days=1)
-        assert app.router.route(RouteRequest(receipt.arrival)) in ("routed", "unhandled")
+        assert app.router.route(RouteRequest(receipt.outbox)) == [receipt.outcome]
     assert {path: world.stores.blobs.read(path) for path in world.paths("")} == before
 
 
@@ -179,7 +182,7 @@ def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
         queue.delete(item)
     world.drop_route_requests()
     [receipt] = world.receipts()
-    return RouteRequest(receipt.arrival)
+    return RouteRequest(receipt.outbox)
 
 
 def test_8_4_a_dead_letter_names_the_message_and_the_error(
@@ -196,7 +199,7 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
         router.route(route_request)
     router.record_error(route_request, caught.value)
     world.time += timedelta(days=2)
-    path = router.dead_letter(route_request)
+    [path] = router.dead_letter(route_request)
     [receipt] = world.receipts()
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
@@ -210,15 +213,15 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
     assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
     assert not list(world.stores.records.scan(Table.OUTBOX))
     assert router.sweep(timedelta(0)) == 0
-    router.dead_letter(route_request)
+    assert router.dead_letter(route_request) == []
     assert world.paths("failed/") == [path], "reported twice, recorded once"
 
 
 def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: RoutingFixture) -> None:
     route_request = stored(world, letter("support@example.com"))
     app = world.app()
-    app.router.route(route_request)
-    assert app.router.dead_letter(route_request) is None
+    assert app.router.route(route_request) == ["routed"]
+    assert app.router.dead_letter(route_request) == []
     assert world.receipts()[0].state is State.ROUTED
     assert world.paths("failed/") == []
 
@@ -227,12 +230,30 @@ def test_8_4_an_arrival_without_a_receipt_leaves_no_record(
     world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     router = world.app().router
+    replay = Replay("ab" * 32, "support", "failed/x")
+    publish_replays(world.stores, [replay], world.time)
+    request = RouteRequest(replay.outbox)
     with pytest.raises(MessageMissing) as caught:
-        router.route(RouteRequest("ab" * 32))
-    router.record_error(RouteRequest("ab" * 32), caught.value)
-    assert router.dead_letter(RouteRequest("ab" * 32)) is None
+        router.route(request)
+    router.record_error(request, caught.value)
+    assert router.dead_letter(request) == []
     assert "message-failed" in caplog.text
     assert world.receipts() == []
+    assert not list(world.stores.records.scan(Table.OUTBOX))
+
+
+def test_a_route_request_whose_entry_is_gone_does_nothing(
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = world.app().router
+    for request in (RouteRequest("ab" * 32), RouteRequest("ab" * 8)):
+        assert router.route(request) == []
+        assert router.route(request, tried=True) == []
+        router.record_error(request, MessageMissing("no receipt"))
+        assert router.dead_letter(request) == []
+    assert world.receipts() == []
+    assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_8_4_the_dead_letter_of_a_receipt_without_bytes_says_so(world: RoutingFixture) -> None:
@@ -244,8 +265,7 @@ def test_8_4_the_dead_letter_of_a_receipt_without_bytes_says_so(world: RoutingFi
     with pytest.raises(MessageMissing, match=r"raw\.eml") as caught:
         router.route(route_request)
     router.record_error(route_request, caught.value)
-    path = router.dead_letter(route_request)
-    assert path is not None
+    [path] = router.dead_letter(route_request)
     assert "raw.eml" in world.read(path)["error"]
 
 

@@ -161,7 +161,7 @@ def test_4_4_a_route_request_delivered_twice_writes_nothing(world: RoutingFixtur
     results_of(world, letter("sales@example.com"))
     before = world.paths("")
     [receipt] = world.receipts()
-    world.stores.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(receipt.arrival).to_json()] * 2)
+    world.stores.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(receipt.outbox).to_json()] * 2)
     work_until_idle(world.app())
     assert world.paths("") == before
 

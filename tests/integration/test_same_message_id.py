@@ -13,15 +13,16 @@ import pytest
 
 from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
-from shared.dispatch import claims, router
+from shared.dispatch import attempt, claims
 from shared.errors import ServiceUnavailable
 from shared.operations.search import ArrivalQuery
-from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Table
 from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import identity
+from tests.integration.stored_arrivals import arrival_of, current_receipt, replay_request, route_request
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -50,34 +51,34 @@ def world(tmp_path: Path) -> Iterator[ReplayFixture]:
 
 def arrives(
     world: ReplayFixture, data: bytes, mailbox: str = "support", settings: dict[str, str] = SALES, *, route: bool = True
-) -> RouteRequest:
+) -> Receipt:
+    """Store a message, and route it. Return its receipt as it was before."""
     world.servers[mailbox].deliver(data)
     app = world.app(settings)
     app.poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (route_request,) = world.take_route_requests()
+    (request,) = world.take_route_requests()
+    arrival = arrival_of(world.stores, request)
     if route:
-        app.router.route(route_request)
-    return route_request
+        app.router.route(request)
+    return arrival
 
 
-def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
-    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
-    assert record is not None
-    return Receipt.from_record(record)
+def receipt(world: ReplayFixture, arrival: Receipt) -> Receipt:
+    return current_receipt(world.stores, arrival.arrival)
 
 
-def result(world: ReplayFixture, route_request: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
-    read: dict[str, Any] = world.read(receipt(world, route_request).results()[recipient])
+def result(world: ReplayFixture, arrival: Receipt, recipient: str = "sales@example.com") -> dict[str, Any]:
+    read: dict[str, Any] = world.read(receipt(world, arrival).results()[recipient])
     return read
 
 
-def outcome(world: ReplayFixture, route_request: RouteRequest) -> str:
-    (text,) = receipt(world, route_request).outcomes.values()
+def outcome(world: ReplayFixture, arrival: Receipt) -> str:
+    (text,) = receipt(world, arrival).outcomes.values()
     return text
 
 
-def reference(world: ReplayFixture, route_request: RouteRequest) -> dict[str, str]:
-    record = receipt(world, route_request)
+def reference(world: ReplayFixture, arrival: Receipt) -> dict[str, str]:
+    record = receipt(world, arrival)
     (path,) = record.results().values()
     return {"arrival": record.arrival, "message": record.message, "result": path}
 
@@ -241,10 +242,11 @@ def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world:
     assert len(result(world, other, "*")["same_message_id"]) == 2
 
 
+@pytest.mark.parametrize("tried", [False, True], ids=["first try", "second try"])
 @pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER, FailureMode.REPLY_LOST])
 @pytest.mark.parametrize("bodies", [(FORGED, GENUINE), (GENUINE, FORGED)], ids=["forged first", "genuine first"])
 def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
-    world: ReplayFixture, bodies: tuple[str, str], way: FailureMode
+    world: ReplayFixture, bodies: tuple[str, str], way: FailureMode, *, tried: bool
 ) -> None:
     """The second dies, and its copy with a footer is routed before it comes back; the first one before or after."""
     at = 0
@@ -253,12 +255,12 @@ def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
         first, second = (arrives(world, letter(body, number=at), route=False) for body in bodies)
         copy = arrives(world, letter(bodies[1] + "\r\n\r\nfooter", number=at), "office", route=False)
         if at % 2:
-            world.app(SALES).router.route(first)
+            world.app(SALES).router.route(route_request(first))
         faults = FaultInjector((at + 1) // 2, way)
         with suppress(ProcessKilled, ServiceUnavailable):
-            world.app(SALES, faults.stores(world.stores)).router.route(second)
+            world.app(SALES, faults.stores(world.stores)).router.route(route_request(second), tried=tried)
         for item in (first, copy, second):
-            world.app(SALES).router.route(item, tried=True)
+            world.app(SALES).router.route(route_request(item), tried=True)
         results = [item for item in (first, second, copy) if receipt(world, item).results()]
         assert first in results
         assert len(results) == 2, "the second or its copy"
@@ -281,8 +283,11 @@ def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: Re
     assert {value for item in left for name, value in item.values.items() if name != "kind"} == {"", "[]"}
 
 
+@pytest.mark.parametrize("tried", [False, True], ids=["first try", "second try"])
 @pytest.mark.parametrize("erased", [FORGED, GENUINE], ids=["the first", "the second"])
-def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: ReplayFixture, erased: str) -> None:
+def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(
+    world: ReplayFixture, erased: str, *, tried: bool
+) -> None:
     for at in range(1, 60):
         first = arrives(world, letter(FORGED, number=at))
         second = arrives(world, letter(GENUINE, number=at), route=erased is GENUINE)
@@ -291,9 +296,11 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         erasing = _AtOperation(world, at, receipt(world, gone).message)
         message_router = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(message_router, storage=replace(world.stores, records=erasing)).route(routed)
+            replace(message_router, storage=replace(world.stores, records=erasing)).route(
+                route_request(routed), tried=tried
+            )
         for item in (second, third):
-            message_router.route(item, tried=True)
+            message_router.route(route_request(item), tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
         results = [item for item in (second, third, copy) if receipt(world, item).results()]
         # A duplicate of an erased message stays one, and further copies are new mail.
@@ -301,7 +308,7 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         owners = {result.arrival for result in results} | {second.arrival}
         assert len(results) == 1
         assert set(duplicates) <= owners
-        if erasing.count < at:
+        if erasing.calls < at:
             return
     pytest.fail("it did not come to its end")
 
@@ -310,11 +317,11 @@ class _AtOperation:
     """Records that erase a message before one operation."""
 
     def __init__(self, world: ReplayFixture, at: int, message: str) -> None:
-        self.world, self.at, self.message, self.count = world, at, message, 0
+        self.world, self.at, self.message, self.calls = world, at, message, 0
 
     def __getattr__(self, name: str) -> Any:
-        self.count += 1
-        if self.count == self.at:
+        self.calls += 1
+        if self.calls == self.at:
             erase(self.world, self.message)
         return getattr(self.world.stores.records, name)
 
@@ -335,16 +342,19 @@ def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world:
     genuine = arrives(world, letter(GENUINE))
     (path,) = receipt(world, forged).results().values()
     message_router = world.app(SALES).router
-    message_router.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
+    message_router.route(replay_request(world.stores, forged, path, "again-1"))
     (new,) = [item for item in world.paths("routed/") if world.read(item)["replaces"] == path]
     assert world.read(new)["same_message_id"] == [reference(world, genuine)]
     before = world.paths("")
     for item in (forged, genuine):
-        message_router.route(RouteRequest(item.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
+        message_router.route(replay_request(world.stores, item, "unhandled/support/x"), tried=True)
     assert world.paths("") == before
 
 
-def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attempts(world: ReplayFixture) -> None:
+@pytest.mark.parametrize("tried", [False, True], ids=["first try", "second try"])
+def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attempts(
+    world: ReplayFixture, *, tried: bool
+) -> None:
     """A copy was compared with the fingerprints of the first attempt; the second must not decide differently."""
     top = PASSED + RECEIVED
     trusting = SALES
@@ -354,17 +364,17 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
         second = arrives(world, letter(f"{GENUINE} {at}", top), settings=doubting, route=False)
         faults = FaultInjector(at, FailureMode.GONE_AFTER)
         with suppress(ProcessKilled):
-            world.app(doubting, faults.stores(world.stores)).router.route(second)
+            world.app(doubting, faults.stores(world.stores)).router.route(route_request(second), tried=tried)
         copy = arrives(world, letter(f"{GENUINE} {at}\r\n\r\nfooter {at}"), "office")
-        world.app(trusting).router.route(second, tried=True)
+        world.app(trusting).router.route(route_request(second), tried=True)
         third = receipt(world, copy)
         owners = {second.arrival, copy.arrival}
-        has = [owner for owner in owners if receipt(world, RouteRequest(owner)).results()]
+        has = [owner for owner in owners if current_receipt(world.stores, owner).results()]
         # The second is a duplicate of the first only if no copy was compared with it before.
         assert has, "one of the two has a result"
         for text in third.outcomes.values():
             kind, _, what = text.partition(" ")
-            assert kind == "routed" or receipt(world, RouteRequest(what)).results()
+            assert kind == "routed" or current_receipt(world.stores, what).results()
         if faults.count < at:
             break
     else:
@@ -372,19 +382,20 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
     assert outcome(world, first).startswith("routed")
 
 
+@pytest.mark.parametrize("tried", [False, True], ids=["first try", "second try"])
 def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_same_claims(
-    world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
+    world: ReplayFixture, monkeypatch: pytest.MonkeyPatch, *, tried: bool
 ) -> None:
     """A version that parses more of a message is deployed between two attempts."""
     for at in range(1, 40):
-        monkeypatch.setattr(router, "fingerprints", lambda message, content: fingerprints(message, content)[:1])
+        monkeypatch.setattr(attempt, "fingerprints", lambda message, content: fingerprints(message, content)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
         faults = FaultInjector(at, FailureMode.GONE_AFTER)
         with suppress(ProcessKilled):
-            world.app(SALES, faults.stores(world.stores)).router.route(first)
+            world.app(SALES, faults.stores(world.stores)).router.route(route_request(first), tried=tried)
         monkeypatch.undo()
-        world.app(SALES).router.route(first, tried=True)
+        world.app(SALES).router.route(route_request(first), tried=True)
         assert set(receipt(world, first).results()) == {"sales@example.com"}
         assert outcome(world, arrives(world, data, "office")) == f"duplicate {first.arrival}"
         if faults.count < at:
@@ -396,8 +407,8 @@ def test_4_3_more_different_messages_than_positions_still_have_results(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "MAX_POSITIONS", 4)
-    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+    arrivals = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, arrival)["same_message_id"]) for arrival in arrivals] == [
         0,
         1,
         2,
@@ -408,15 +419,15 @@ def test_4_3_more_different_messages_than_positions_still_have_results(
         3,
     ]
     copies = [arrives(world, letter(f"body {number}", "X-Copy: 1\r\n")) for number in (2, 7)]
-    expected = [f"duplicate {route_requests[number].arrival}" for number in (2, 7)]
+    expected = [f"duplicate {arrivals[number].arrival}" for number in (2, 7)]
     assert [outcome(world, copy) for copy in copies] == expected, "by content, whatever the place"
     footer = arrives(world, letter("body 3\r\n\r\nfooter"))
-    assert outcome(world, footer) == f"duplicate {route_requests[3].arrival}"
+    assert outcome(world, footer) == f"duplicate {arrivals[3].arrival}"
 
 
 def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
-    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+    arrivals = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, arrival)["same_message_id"]) for arrival in arrivals] == [
         0,
         1,
         2,
@@ -426,7 +437,7 @@ def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
         3,
         3,
     ]
-    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=route_requests[0].arrival), 10)
+    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=arrivals[0].arrival), 10)
     others = story["same_message_id"]
     assert isinstance(others, list)
     assert len(others) == 7
@@ -435,11 +446,11 @@ def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
 def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: ReplayFixture) -> None:
     to = ", ".join(["sales@example.com", *(f"somebody.number.{number}@elsewhere.example" for number in range(300))])
     top = "References: " + " ".join(f"<{number}@customer.example>" for number in range(300)) + "\r\n"
-    route_requests = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
-    last = result(world, route_requests[-1])
-    assert last["same_message_id"] == [reference(world, route_request) for route_request in route_requests[:3]]
+    arrivals = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
+    last = result(world, arrivals[-1])
+    assert last["same_message_id"] == [reference(world, arrival) for arrival in arrivals[:3]]
     assert "same_message_id" not in last["truncated"]
-    (path,) = receipt(world, route_requests[-1]).results().values()
+    (path,) = receipt(world, arrivals[-1]).results().values()
     assert len(world.stores.blobs.read(path) or b"") <= 3584
 
 

@@ -145,8 +145,8 @@ def test_ids_are_shortened_to_the_shortest_prefix_that_no_other_id_has(world: Re
     many = ids(ANNS, TWO, THREE)
     assert shorten_ids(records, many) == {id_: id_[:8] for id_ in many}
     other = identity(TWO)[:20] + ("0" if identity(TWO)[20] != "0" else "1") + "0" * 43
-    records.create(Table.RECEIPTS, "ab" * 32, {**record.values, "message": other})
-    records.create(Table.RECEIPTS, identity(THREE)[:10] + "f" * 54, {**record.values, "message": "cd" * 32})
+    world.create_receipt("ab" * 32, {**record.values, "message": other})
+    world.create_receipt(identity(THREE)[:10] + "f" * 54, {**record.values, "message": "cd" * 32})
     for shortened in (shorten_ids(records, [*many, other]), shorten_ids(records, [*many, other, "cd" * 32])):
         assert shortened[identity(ANNS)] == identity(ANNS)[:8]
         assert shortened[identity(TWO)] == identity(TWO)[:21], "another message"
@@ -162,7 +162,7 @@ def test_an_ambiguous_prefix_lists_ten_candidates(world: ReplayFixture) -> None:
     record = next(iter(world.stores.records.scan(Table.RECEIPTS)))
     for number in range(12):
         arrival, message = f"{number:02}" * 32, "ef" * 31 + f"{number:02}"
-        world.stores.records.create(Table.RECEIPTS, arrival, {**record.values, "message": message})
+        world.create_receipt(arrival, {**record.values, "message": message})
     with pytest.raises(ConfigurationError) as refused:
         find_by_id(world.stores.records, "efefefef")
     first, *candidates, last = refused.value.errors
@@ -176,7 +176,7 @@ def test_an_ambiguous_prefix_lists_ten_candidates(world: ReplayFixture) -> None:
 def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
     storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
+    monkeypatch.setattr("shared.dispatch.attempt.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
     world = ReplayFixture(storage)
     many = [f"{number}@list.example" for number in range(5)]

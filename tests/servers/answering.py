@@ -33,7 +33,7 @@ def answering(responses: Answer | Responder) -> Iterator[str]:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = respond(self.command, self.path)
             self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":

@@ -125,8 +125,7 @@ class BillingFixture:
         idle_poll = self.poll()
         self._user.deliver(mails)
         poll = self.poll()
-        self._route(len(mails))
-        return poll - idle_poll + self._bill.reset()
+        return poll - idle_poll + self._route(len(mails))
 
     def poll(self) -> Counter[str]:
         """Return the requests for a poll of the mailbox, from the timer on, including the storing of new messages."""
@@ -139,16 +138,22 @@ class BillingFixture:
         queue.delete(item)
         return self._bill.reset()
 
-    def _route(self, remaining: int) -> None:
+    def _route(self, messages: int) -> Counter[str]:
+        """Return the requests for routing all stored messages."""
         queue = self._app.storage.queues[QueueName.ROUTE_REQUESTS]
+        remaining = queue.length()
+        self._bill.reset()
+        routed = 0
         while remaining > 0:
             # At most `remaining`: unlike the Functions host, our client repeats the request if messages are missing.
             items = queue.receive(min(remaining, RECEIVED), hidden_for=60)
-            assert items, "a route request for each stored message"
+            assert items, "the queue has this number of route requests"
             for item in items:
-                self._app.router.route(RouteRequest.from_json(item.body))
+                routed += len(self._app.router.route(RouteRequest.from_json(item.body)))
                 queue.delete(item)
             remaining -= len(items)
+        assert routed == messages, "a route request names each stored message"
+        return self._bill.reset()
 
     def sweep(self) -> Counter[str]:
         """Return the requests of the timer that republishes overdue route requests and collects health metrics."""

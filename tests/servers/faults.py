@@ -119,7 +119,7 @@ class _Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
-        if not callable(value) or name == "close":
+        if not callable(value) or name in ("close", "is_indexed"):
             return value
 
         @wraps(value)

@@ -53,12 +53,13 @@ def app_on(
     stores: Storage | None = None,
     now: Now = utc_now,
 ) -> App:
-    """Return an app that opens sessions with `connect` and uploads sequentially."""
+    """Return an app that opens sessions with `connect`, and uploads and routes sequentially."""
     if stores is None:
         stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     app = build_app(settings, stores, now=now)
     intake = replace(app.poller.intake, uploads=ImmediateExecutor())
-    return replace(app, poller=replace(app.poller, connect=connect, intake=intake))
+    poller, router = replace(app.poller, connect=connect, intake=intake), replace(app.router, executor=None)
+    return replace(app, poller=poller, router=router)
 
 
 class ImmediateExecutor(Executor):

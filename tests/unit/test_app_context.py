@@ -12,7 +12,7 @@ import pytest
 
 from mailroom_cli.app_context import open_app
 from shared.errors import ConfigurationError, ServiceUnavailable
-from shared.storage.base import QueueName, Table
+from shared.storage.base import Create, QueueName, Table
 
 
 def write_settings(folder: Path, **values: str) -> Path:
@@ -80,7 +80,7 @@ def test_a_missing_store_is_empty_and_refuses_writes(tmp_path: Path) -> None:
             lambda: stores.blobs.replace("a", b"", etag="", content_type="text/plain"),
             lambda: stores.records.create(Table.CLAIMS, "a", {}),
             lambda: stores.records.create_many(Table.CLAIMS, {"a": {}}),
-            lambda: stores.records.create_together(Table.CLAIMS, {"a": {}}),
+            lambda: stores.records.commit([Create(Table.CLAIMS, "a", {})]),
             lambda: stores.records.merge(Table.CLAIMS, "a", {}),
             lambda: stores.records.merge_many(Table.CLAIMS, {"a": {}}),
             lambda: stores.records.replace(Table.CLAIMS, "a", {}, etag=""),

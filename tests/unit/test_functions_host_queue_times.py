@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 from functions_host.function_index import AppNotLoaded
+from functions_host.host_json import HostConfig, read_config
 from functions_host.host_mode import HostMode
 from functions_host.poll_interval import PollInterval
 from functions_host.worker import InvocationResult
 from shared.storage.base import BodyEncoding
 from tests.memory_queue import MemoryQueue
-from tests.unit.virtual_host import PROJECT, VirtualHost, fail, in_virtual_time, seconds, succeed, takes
+from tests.unit.virtual_host import MEASURED, VirtualHost, fail, in_virtual_time, seconds, succeed, takes
 
 DAY = 86400.0
 HALF_DAY = DAY / 2
+PROJECT = read_config(Path(__file__).resolve().parents[2], {})
 MEASURED_WAITS = [(0.1, 0.1), (0.18, 0.22), (0.26, 0.34), (0.42, 0.58), (0.74, 1.06), (1.38, 2.02), (2.66, 3.94)]
 """The measured waits, within the limits of their random part."""
 
@@ -66,14 +69,14 @@ def test_a_message_found_starts_the_waits_again() -> None:
     assert waits[:3] == pytest.approx([0, 0.1, 0.2], abs=0.03)
 
 
-async def _starts(mode: HostMode) -> list[float]:
+async def _starts(mode: HostMode, config: HostConfig = MEASURED) -> list[float]:
     delays = []
 
     async def work(body: str) -> InvocationResult:
         delays.append(seconds() - float(body))
         return InvocationResult()
 
-    host = VirtualHost({"work": work}, mode=mode)
+    host = VirtualHost({"work": work}, mode=mode, config=config)
     host.start()
     for number in range(200):
         await asyncio.sleep(60 + number * 0.137)
@@ -91,6 +94,42 @@ def test_a_message_put_while_idle_starts_with_the_next_check() -> None:
     assert len(delays) == 200
     assert max(delays) <= 5
     assert median(delays) == pytest.approx(2.5, abs=0.9)  # measured: 2.15 of 20 samples
+
+
+def test_with_the_projects_interval_a_message_starts_within_a_second() -> None:
+    delays = in_virtual_time(lambda: _starts(HostMode(), PROJECT))
+    assert max(delays) <= 1
+    assert median(delays) == pytest.approx(0.5, abs=0.2)
+
+
+async def _two_hops() -> list[float]:
+    delays = []
+
+    async def poll(body: str) -> InvocationResult:
+        host.queues["route"].put_many([body])
+        return InvocationResult()
+
+    async def route(body: str) -> InvocationResult:
+        delays.append(seconds() - float(body))
+        return InvocationResult()
+
+    host = VirtualHost({"poll": poll, "route": route}, config=PROJECT)
+    host.start()
+    for number in range(400):
+        await asyncio.sleep(60 + number * 0.137)
+        host.queues["poll"].put_many([str(seconds())])
+        await asyncio.sleep(20)
+    await host.serve_for(0)
+    host.close()
+    return delays
+
+
+def test_the_two_waits_before_a_result_leave_a_second_of_three_for_the_work() -> None:
+    """The documented shares are those of two independent waits (docs/reference/host.md)."""
+    delays = sorted(in_virtual_time(_two_hops))
+    assert len(delays) == 400
+    assert delays[-1] <= 2
+    assert delays[379] == pytest.approx(1.7, abs=0.2)
 
 
 def test_an_output_binding_wakes_the_next_function_only_with_fast_hops() -> None:
@@ -111,7 +150,7 @@ def test_an_output_binding_wakes_the_next_function_only_with_fast_hops() -> None
 
 
 async def _failing(visibility: float) -> tuple[VirtualHost, float]:
-    host = VirtualHost({"work": fail}, config=replace(PROJECT, visibility_timeout=visibility))
+    host = VirtualHost({"work": fail}, config=replace(MEASURED, visibility_timeout=visibility))
     host.queues["work"].put_many(["bad"])
     host.start()
     while not host.queues["work-poison"].bodies():  # noqa: ASYNC110  virtual time
@@ -228,7 +267,7 @@ def test_messages_of_a_killed_process_run_again_after_ten_minutes_as_a_second_tr
 
 
 async def _timed_out() -> VirtualHost:
-    host = VirtualHost({"work": takes(100)}, config=replace(PROJECT, function_timeout=30))
+    host = VirtualHost({"work": takes(100)}, config=replace(MEASURED, function_timeout=30))
     host.queues["work"].put_many(["slow"])
     await host.serve_for(1000)
     host.close()

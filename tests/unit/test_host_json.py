@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from shared.intake.batches import MAX_BATCH_BYTES
 from shared.intake.folder_sync import BATCH_BYTES, BATCHES_STORING
 from shared.mailboxes.spool import MEMORY_LIMIT, SPOOL_BUDGET
 
@@ -15,6 +16,8 @@ HOST = json.loads((ROOT / "host.json").read_text())
 QUEUES = HOST["extensions"]["queues"]
 AT_ONCE = QUEUES["batchSize"] + QUEUES["newBatchThreshold"]
 MIB = 1024 * 1024
+QUEUE_FUNCTIONS = 4
+SECONDS_A_MONTH = 43_800 * 60
 
 
 def test_the_bundle_is_the_one_of_the_v2_model() -> None:
@@ -37,8 +40,16 @@ def test_a_failed_message_is_tried_five_times_a_minute_apart() -> None:
 def test_what_runs_at_once_fits_into_the_smallest_instance() -> None:
     batches_on_the_wire = 4
     poll = (batches_on_the_wire + BATCHES_STORING) * BATCH_BYTES
-    routing = 4 * MEMORY_LIMIT  # the bytes, their decoded text, its JSON, and room
+    assert MAX_BATCH_BYTES >= MEMORY_LIMIT
+    routing = 4 * MAX_BATCH_BYTES  # the bytes, their decoded text, its JSON, and room
     assert AT_ONCE * (poll + routing) < 512 * MIB  # of 2048 MB, which the worker and its packages share
+
+
+def test_the_documented_price_of_checking_idle_queues() -> None:
+    minutes, seconds = QUEUES["maxPollingInterval"].split(":")[1:]
+    checks = QUEUE_FUNCTIONS * SECONDS_A_MONTH / (60 * int(minutes) + float(seconds))
+    price = f"**{checks / 1e6:.1f} million requests, {checks * 0.004 / 10_000:.2f} dollars a month**"
+    assert price in " ".join((ROOT / "docs/explanation/costs.md").read_text().split())
 
 
 def test_spooled_messages_fit_into_the_temporary_disk() -> None:
@@ -46,7 +57,6 @@ def test_spooled_messages_fit_into_the_temporary_disk() -> None:
 
 
 def test_every_function_finds_a_thread_with_the_documented_count() -> None:
-    queue_functions, timers = 4, 3
-    documented = 32
+    timers, documented = 3, 32
     assert f"so set it to {documented} on the function app" in (ROOT / "docs/reference/host.md").read_text()
-    assert queue_functions * AT_ONCE + timers <= documented
+    assert QUEUE_FUNCTIONS * AT_ONCE + timers <= documented

@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.errors import MessageUnreadable
-from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason, ReplayRequest, RouteRequest
+from shared.keys import outbox_key
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason, RouteRequest, route_requests
 
 ASKED = datetime(2026, 11, 23, 12, 0, 7, 123456, tzinfo=UTC)
+ENTRY = "a1" * 32
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        RouteRequest("a1"),
-        RouteRequest("a1", 3, TRACE),
-        RouteRequest("a1", replay=ReplayRequest("unhandled/büro/2026/11/24/a-b.json")),
-        RouteRequest("a1", 1, TRACE, ReplayRequest("routed/sales/2026/11/24/a-b.json", "id")),
+        RouteRequest("a1" * 32),
+        RouteRequest("a1" * 8, 3),
         *(Poll("support", reason) for reason in PollReason),
         Poll("support", PollReason.NOTIFIED, 2, TRACE, ASKED),
         Poll("support", PollReason.RECHECK, requested_at=ASKED.astimezone(timezone(timedelta(hours=2)))),
@@ -35,7 +35,7 @@ def test_queue_messages_round_trip(message: RouteRequest | Poll | LifecycleEvent
 
 
 def test_a_queue_message_of_an_older_release_is_parsed() -> None:
-    assert RouteRequest.from_json('{"v": 1, "arrival": "a1", "retries": 0}') == RouteRequest("a1")
+    assert RouteRequest.from_json(f'{{"v": 1, "outbox": "{ENTRY}"}}') == RouteRequest(ENTRY)
     assert Poll.from_json('{"v": 1, "mailbox": "support", "reason": "timer"}') == Poll("support", PollReason.TIMER)
     old = json.dumps({"v": 1, "mailbox": "support", "reason": "follow-up", "retries": 2, "traceparent": TRACE})
     assert Poll.from_json(old) == Poll("support", PollReason.FOLLOW_UP, 2, TRACE)
@@ -56,8 +56,10 @@ def test_an_invalid_time_never_suppresses_a_poll(time: object) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *("", "null", "[]", "{}", "7", '{"v": 1}', '{"v": 2, "arrival": "a"}', "[" * 100_000, "{", "\ud800"),
-        *('{"v": 1, "arrival": 7}', '{"v": 1, "arrival": "a", "retries": "many"}', '{"v": 1, "mailbox": "m"}'),
+        *("", "null", "[]", "{}", "7", '{"v": 1}', "[" * 100_000, "{", "\ud800"),
+        *(f'{{"v": 2, "outbox": "{ENTRY}"}}', '{"v": 1, "outbox": 7}', '{"v": 1, "mailbox": "m"}'),
+        *(f'{{"v": 1, "outbox": "{ENTRY}", "retries": {retries}}}' for retries in ('"many"', "null", "[]", "1.5")),
+        *(f'{{"v": 1, "outbox": "{key}"}}' for key in ("a" * 15, "a" * 65, "A" * 64, "g" * 64, f"{ENTRY}\\n", "")),
         *('{"v": 1, "mailbox": "m", "reason": "why"}', '{"v": 1, "mailbox": ["m"], "reason": "timer"}'),
         *(
             '{"v": 1, "mailbox": "m", "reason": ["timer"]}',
@@ -75,7 +77,12 @@ def test_a_foreign_queue_message_is_rejected_with_the_reason(
         kind.from_json(body)
 
 
-@pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "reissue": true'])
-def test_a_replay_without_a_record_is_rejected(fields: str) -> None:
-    with pytest.raises(MessageUnreadable, match="replay"):
-        RouteRequest.from_json(f'{{"v": 1, "arrival": "a1", {fields}}}')
+def test_the_entries_of_a_batch_have_one_request_and_one_alone_has_its_own() -> None:
+    batch = [outbox_key("b" * 15, "1" + digit * 63) for digit in "234"]
+    alone, of_other_folder = outbox_key("c" * 15, "1" + "2" * 63), outbox_key("b" * 15, "2" * 64)
+    assert route_requests([batch[1], alone, batch[0], of_other_folder, alone, batch[2]], retries=1) == [
+        RouteRequest("1" + "b" * 15, 1),
+        RouteRequest(alone, 1),
+        RouteRequest(of_other_folder, 1),
+    ]
+    assert route_requests([]) == []

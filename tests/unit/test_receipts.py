@@ -22,6 +22,7 @@ from shared.documents.blob_paths import (
     skipped_path,
 )
 from shared.errors import MessageUnreadable
+from shared.keys import outbox_key
 from shared.queue_messages import QUEUE_VERSION, Poll, PollReason, RouteRequest
 from shared.receipts import MAX_MESSAGE_ID_LENGTH, MAX_SUBJECT_LENGTH, Receipt, State, search_columns
 from shared.storage.base import Record
@@ -45,6 +46,7 @@ RECEIPT = Receipt(
     [
         RECEIPT,
         replace(RECEIPT, received=None),
+        replace(RECEIPT, outbox=outbox_key("0" * 15, RECEIPT.arrival)),
         replace(RECEIPT, state=State.OVERSIZED, message=""),
         replace(RECEIPT, state=State.FAILED, removed=True),
     ],
@@ -98,7 +100,14 @@ def test_writing_a_receipt_again_keeps_what_routing_added() -> None:
     assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 
 
-@pytest.mark.parametrize("route_request", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
+def test_an_outbox_entry_holds_the_receipt_the_arrival_and_the_trace() -> None:
+    receipt = replace(RECEIPT, outbox=outbox_key("0" * 15, RECEIPT.arrival))
+    values = receipt.to_outbox_values("00-aa-bb-01")
+    assert (values["arrival"], values["traceparent"]) == (RECEIPT.arrival, "00-aa-bb-01")
+    assert Receipt.from_record(Record(str(values["arrival"]), dict(values), "e")) == receipt
+
+
+@pytest.mark.parametrize("route_request", [RouteRequest("ab" * 32), RouteRequest("ab" * 8, 3)])
 def test_a_route_request_is_parsed_as_it_was_written(route_request: RouteRequest) -> None:
     assert RouteRequest.from_json(route_request.to_json()) == route_request
 
@@ -111,7 +120,7 @@ def test_a_poll_is_parsed_as_it_was_written(reason: PollReason) -> None:
 
 
 def test_queue_messages_are_versioned_json_and_small() -> None:
-    for body in (RouteRequest("a" * 64, 1, "t" * 55).to_json(), Poll("support", PollReason.TIMER).to_json()):
+    for body in (RouteRequest("a" * 64, 1).to_json(), Poll("support", PollReason.TIMER).to_json()):
         assert json.loads(body)["v"] == QUEUE_VERSION
         assert len(body) < 1000
 
@@ -125,13 +134,13 @@ JUNK = [
     "{}",
     '"text"',
     '{"v": 1}',
-    '{"v": 2, "arrival": "ab", "mailbox": "support", "reason": "timer"}',
-    '{"arrival": "ab", "mailbox": "support", "reason": "timer"}',
-    '{"v": 1, "arrival": 5, "mailbox": 5, "reason": "timer"}',
-    '{"v": 1, "arrival": null, "mailbox": null, "reason": "timer"}',
-    '{"v": 1, "arrival": ["ab"], "mailbox": ["support"], "reason": "timer"}',
-    '{"v": 1, "arrival": "ab", "retries": "3", "mailbox": "support", "reason": "timer"}',
-    '{"v": 1, "arrival": "ab", "retries": null, "mailbox": "support", "reason": "timer"}',
+    '{"v": 2, "outbox": "abababababababab", "mailbox": "support", "reason": "timer"}',
+    '{"outbox": "abababababababab", "mailbox": "support", "reason": "timer"}',
+    '{"v": 1, "outbox": 5, "mailbox": 5, "reason": "timer"}',
+    '{"v": 1, "outbox": null, "mailbox": null, "reason": "timer"}',
+    '{"v": 1, "outbox": ["ab"], "mailbox": ["support"], "reason": "timer"}',
+    '{"v": 1, "outbox": "abababababababab", "retries": "3", "mailbox": "support", "reason": "timer"}',
+    '{"v": 1, "outbox": "abababababababab", "retries": null, "mailbox": "support", "reason": "timer"}',
     "[" * 100_000,
     "\u0000\ud800",
 ]
@@ -151,7 +160,8 @@ def test_a_poll_with_an_unknown_reason_is_rejected(reason: str) -> None:
 
 
 def test_a_field_of_a_later_release_is_ignored() -> None:
-    assert RouteRequest.from_json('{"v": 1, "arrival": "ab", "new": {"x": 1}}') == RouteRequest("ab")
+    body = '{"v": 1, "outbox": "abababababababab", "new": {"x": 1}}'
+    assert RouteRequest.from_json(body) == RouteRequest("ab" * 8)
 
 
 def test_7_the_layout_of_the_container() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.writer import fit, shorten_lists, to_bytes
+from shared.documents.serialization import to_bytes
+from shared.documents.size_limits import fit, shorten_lists
 
 
 def document(**fields: object) -> dict[str, Any]:

@@ -25,12 +25,16 @@ T = TypeVar("T")
 START = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
 """The virtual time at which a scenario begins."""
 
-PROJECT = HostConfig(
+MEASURED = HostConfig(
     batch_size=4, new_batch_threshold=2, max_dequeue_count=5, visibility_timeout=60, max_polling_interval=5
 )
-"""The settings of the project's host.json, with which the figures of the Functions host were measured."""
+"""The settings with which the figures of the Functions host were measured (docs/reference/host.md)."""
 
 Body = Callable[[str], Awaitable[InvocationResult]]
+
+
+MIN_STEP = 1e-6
+"""Seconds by which the virtual time advances at least: less could be lost in rounding, so that time would stop."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -42,7 +46,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         """Advance the time by `timeout`."""
         if timeout is None:
             raise AssertionError("every task waits for something that will not happen")
-        self.now += max(timeout, 0)
+        if timeout > 0:
+            self.now += max(timeout, MIN_STEP)
         return []
 
 
@@ -179,7 +184,7 @@ class VirtualHost:
         functions: Mapping[str, Body],
         *,
         mode: HostMode = AS_IN_AZURE,
-        config: HostConfig = PROJECT,
+        config: HostConfig = MEASURED,
         queues: dict[str, MemoryQueue] | None = None,
     ) -> None:
         time = asyncio.get_running_loop().time

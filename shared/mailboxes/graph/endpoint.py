@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import requests
-
 from shared.config import MailboxSettings
 from shared.config.presets import GLOBAL_GRAPH
 from shared.mailboxes.tls import context_for
@@ -120,6 +118,8 @@ class TlsContexts:
 
 def _create_context(settings: MailboxSettings) -> ssl.SSLContext:
     """Return a context that also trusts REQUESTS_CA_BUNDLE, which requests reads for tokens and httpx ignores."""
+    import requests  # noqa: PLC0415  slow to load; mailboxes of other protocols need none
+
     context = context_for(settings)
     bundle = requests.Session().merge_environment_settings("https://localhost", {}, None, None, None)["verify"]
     if isinstance(bundle, str):

@@ -14,7 +14,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
 from shared.errors import WriteConflict
-from shared.storage.azure.accounts import BLOCK_SIZE, StorageAccount
+from shared.storage.azure.accounts import BLOCK_SIZE, DOWNLOAD_SIZE, StorageAccount
+from shared.storage.azure.blob_requests import BlobRequests
 from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
 from shared.storage.base import BlobVersion, checked_path
@@ -42,23 +43,25 @@ class AzureBlobs:
 
     def __init__(self, account: StorageAccount, container: str) -> None:
         self._client = account.blobs().get_container_client(container)
+        self._requests = BlobRequests(self._client)
         self._container = LazyResource(
             account.setting, Service.BLOB, self._client.create_container, is_emulator=account.is_emulator
         )
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Create a blob as a whole, and return whether it was created."""
-        blob = self._client.get_blob_client(checked_path(path))
-        settings = ContentSettings(content_type=content_type, content_disposition=_disposition(download_name))
+        checked_path(path)
+        disposition = _disposition(download_name)
         if isinstance(data, Path) and data.stat().st_size <= BLOCK_SIZE:
             data = data.read_bytes()
         with self._container.used():
             try:
                 if isinstance(data, bytes) and len(data) <= BLOCK_SIZE:
-                    blob.upload_blob(data, overwrite=False, content_settings=settings)
+                    self._requests.create(path, data, content_type=content_type, disposition=disposition)
                     return True
+                settings = ContentSettings(content_type=content_type, content_disposition=disposition)
                 with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as source:
-                    return _create_in_blocks(blob, source, settings)
+                    return _create_in_blocks(self._client.get_blob_client(path), source, settings)
             except HttpResponseError as error:
                 if error_code(error) in _EXISTS:
                     return False
@@ -74,10 +77,17 @@ class AzureBlobs:
 
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file, and return whether the blob exists."""
-        blob = self._client.get_blob_client(checked_path(path))
+        checked_path(path)
         with self._container.used():
             try:
-                blob.download_blob().readinto(target)
+                start = self._requests.read_start(path, DOWNLOAD_SIZE)
+                target.write(start.data)
+                if not start.is_complete:
+                    # If the blob is replaced in the meantime, this is an error, and a retry reads the new blob.
+                    rest = self._client.get_blob_client(path).download_blob(
+                        offset=len(start.data), etag=start.etag, match_condition=MatchConditions.IfNotModified
+                    )
+                    rest.readinto(target)
             except HttpResponseError as error:
                 if error_code(error) in _MISSING:
                     return False

@@ -22,6 +22,16 @@ from shared.errors import ServiceUnavailable, Throttled, TransientError, printab
 THROTTLED = frozenset({429, 503})
 DENIED = frozenset({401, 403})
 NOT_FOUND = 404
+TOO_LARGE = 413
+
+EXISTS = frozenset({"EntityAlreadyExists"})
+"""Error codes of the table service: the record exists."""
+
+MISSING = frozenset({"ResourceNotFound", "EntityNotFound"})
+"""Error codes: the record does not exist. The code of a missing table (also 404) does not imply that."""
+
+MODIFIED = frozenset({"UpdateConditionNotSatisfied", "ConditionNotMet"})
+"""Error codes: the record has another etag."""
 
 AZURITE = "npx azurite --location azurite-data"
 """The command that starts the storage emulator (npm package azurite)."""
@@ -85,6 +95,8 @@ def map_error(error: AzureError, setting: str, service: Service, *, is_emulator:
             f"identity may create missing resources (role Storage {service} Data Contributor)",
             status=status,
         )
+    if status == TOO_LARGE:
+        return ServiceUnavailable(f"{who} does not accept a request or a record of this size ({answer})", status=status)
     if isinstance(error, ServiceRequestError) and is_emulator:
         return ServiceUnavailable(
             f"{who} of the storage emulator does not run on this machine ({_root_cause(error)}); start Azurite: "

@@ -12,7 +12,6 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool
 
 HOSTS = 8
@@ -31,6 +30,7 @@ class StorageSession(requests.Session):
 
     def __init__(self, *, max_idle: int) -> None:
         super().__init__()
+        self._defaults = [(name, str(value)) for name, value in self.headers.items()]
         self._environment: dict[str, dict[str, Any]] = {}
         adapter = _Adapter(pool_connections=HOSTS, pool_maxsize=max_idle)
         self.mount("https://", adapter)
@@ -53,14 +53,15 @@ class StorageSession(requests.Session):
         request = requests.PreparedRequest()
         request.method = method
         request.url = url
-        request.headers = CaseInsensitiveDict(self.headers)
-        for name, value in headers.items():
-            request.headers[name] = value
+        names = {name.lower() for name in headers}
+        # A dict: the CaseInsensitiveDict of requests takes a method call for each access.
+        merged = {name: value for name, value in self._defaults if name.lower() not in names} | dict(headers)
+        request.headers = merged  # type: ignore[assignment]
         if data:
             request.body = data.encode() if isinstance(data, str) else data
-            request.headers["Content-Length"] = str(len(request.body))
+            merged["Content-Length"] = str(len(request.body))
         elif method not in {"GET", "HEAD"}:
-            request.headers.setdefault("Content-Length", "0")
+            merged.setdefault("Content-Length", "0")
         stream = bool(options.get("stream"))
         response = self.get_adapter(url).send(
             request, stream=stream, timeout=timeout, **self._environment_for(url, options)
@@ -112,7 +113,7 @@ class _Adapter(HTTPAdapter):
         """Return the response, as the inherited method does except for cookies and the encoding of text."""
         response = requests.Response()
         response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
+        response.headers = resp.headers  # urllib3's mapping, which ignores case, too
         response.raw = resp
         response.reason = resp.reason
         response.url = req.url or ""

@@ -1,101 +1,95 @@
-"""Entity group transactions: create several entities of one partition with one request.
+"""Entity group transactions: change several entities of one partition with one request.
 
 `TableClient.submit_transaction` does the same. It builds each part of the request with the `email` package in threads
 of its own, and parses the response likewise: with two entities, that takes more processor time than two requests. Here
-the request is plain text, in the format of Microsoft's page "Performing entity group transactions". It is sent through
-the client's pipeline, which signs it and retries.
+the request is plain text, in the format of Microsoft's page "Performing entity group transactions".
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError
-from azure.core.rest import HttpRequest
-from azure.data.tables import EdmType, EntityProperty, TableClient
+from azure.data.tables import TableClient
+
+from shared.storage.azure.entities import partition_key, row_key, to_json
+from shared.storage.azure.errors import EXISTS, MISSING, MODIFIED
+from shared.storage.azure.table_requests import endpoint_of, send
+from shared.storage.base import Change, Create, Delete, Replace
 
 ACCEPTED: Final = 202
 """The status of a transaction that was executed. Its parts have the status of each operation."""
 
-FIRST_ERROR: Final = 400
+_FIRST_ERROR: Final = b"400"
 
-_STATUS = re.compile(rb"^HTTP/1\.1 (\d{3}) ", re.MULTILINE)
+_STATUS_LINE: Final = b"\nHTTP/1.1 "
+"""The beginning of a part's status line. It is in no header and, as JSON, in no error message."""
+
 _CODE = re.compile(rb'"code"\s*:\s*"(\w+)"')
 
 
-def create_entities(client: TableClient, entities: Sequence[Mapping[str, Any]]) -> None:
-    """Create all entities, or none if one of them exists or another error occurs.
+def submit(client: TableClient, changes: Sequence[Change]) -> bool:
+    """Make all changes or none, and return whether they were made: False if an entity is not as its change requires.
 
     Args:
         client: the client of the table.
-        entities: up to 100 entities of one partition.
+        changes: up to 100 changes of different entities in one partition.
 
     Raises:
-        HttpResponseError: no entity was created, unless this very transaction took effect and its reply was lost.
+        HttpResponseError: nothing was changed, unless this very transaction took effect and its reply was lost.
     """
-    endpoint = client.url.partition("?")[0].rstrip("/")
+    endpoint = endpoint_of(client)
     boundary, change_set = f"batch_{uuid4()}", f"changeset_{uuid4()}"
-    request = HttpRequest(
-        "POST",
-        f"{endpoint}/$batch",
-        headers={
-            "x-ms-version": client.api_version,
-            "DataServiceVersion": "3.0",
-            "MaxDataServiceVersion": "3.0;NetFx",
-            "Content-Type": f"multipart/mixed; boundary={boundary}",
-            "Accept": "application/json",
-        },
-        content=_to_body(f"{endpoint}/{client.table_name}", entities, boundary, change_set),
-    )
-    # As a stream, since the pipeline cannot decode this content type. The pipeline has no public name.
-    response = client._client.send_request(request, stream=True)  # noqa: SLF001
-    content = response.read()
-    statuses = [int(status) for status in _STATUS.findall(content)] if response.status_code == ACCEPTED else []
-    if len(statuses) == len(entities) and max(statuses) < FIRST_ERROR:
-        return
+    headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "Accept": "application/json"}
+    body = _to_body(f"{endpoint}/{client.table_name}", changes, boundary, change_set)
+    response = send(client, "POST", f"{endpoint}/$batch", headers, body)
+    content = response.content
+    statuses = [part[:3] for part in content.split(_STATUS_LINE)[1:]] if response.status_code == ACCEPTED else []
+    if len(statuses) == len(changes) and max(statuses) < _FIRST_ERROR:
+        return True
     error: Any = HttpResponseError(response=response)
-    if statuses:
-        code = _CODE.search(content)
-        error.status_code = max(statuses)
-        error.error_code = code[1].decode() if code is not None else ""
+    failed = [int(status) for status in statuses if status.isdigit()]
+    if failed:
+        match = _CODE.search(content)
+        code = match[1].decode() if match is not None else ""
+        if code in EXISTS | MISSING | MODIFIED:
+            # Also after a lost reply, if the transaction took effect: the SDK sent it again.
+            return False
+        error.status_code = max(failed)
+        error.error_code = code
     raise error
 
 
-def _to_body(url: str, entities: Sequence[Mapping[str, Any]], boundary: str, change_set: str) -> bytes:
-    lines = [f"--{boundary}", f"Content-Type: multipart/mixed; boundary={change_set}", ""]
-    for number, entity in enumerate(entities):
-        lines += [
-            f"--{change_set}",
-            "Content-Type: application/http",
-            "Content-Transfer-Encoding: binary",
-            f"Content-ID: {number}",
-            "",
-            f"POST {url} HTTP/1.1",
-            "Content-Type: application/json",
-            "Accept: application/json;odata=minimalmetadata",
-            "Prefer: return-no-content",
-            "DataServiceVersion: 3.0",
-            "",
-            json.dumps(_to_odata(entity)),  # ASCII, so that no text can be taken for a boundary or a line
-        ]
-    lines += [f"--{change_set}--", f"--{boundary}--", ""]
-    return "\r\n".join(lines).encode("ascii")
+def _to_body(url: str, changes: Sequence[Change], boundary: str, change_set: str) -> bytes:
+    parts = [
+        f"--{change_set}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
+        f"Content-ID: {number}\r\n\r\n{_to_request(url, change)}\r\n"
+        for number, change in enumerate(changes)
+    ]
+    head = f"--{boundary}\r\nContent-Type: multipart/mixed; boundary={change_set}\r\n\r\n"
+    return f"{head}{''.join(parts)}--{change_set}--\r\n--{boundary}--\r\n".encode("ascii")
 
 
-def _to_odata(entity: Mapping[str, Any]) -> dict[str, str | bool]:
-    """Return an entity's properties as JSON values, those that are not texts or booleans with their type."""
-    properties: dict[str, str | bool] = {}
-    for name, value in entity.items():
-        if isinstance(value, EntityProperty):
-            properties |= {name: str(value.value), f"{name}@odata.type": EdmType(value.edm_type).value}
-        elif isinstance(value, datetime):
-            time = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            properties |= {name: time, f"{name}@odata.type": "Edm.DateTime"}
-        else:
-            properties[name] = value
-    return properties
+_HEADERS: Final = "Accept: application/json;odata=minimalmetadata\r\nDataServiceVersion: 3.0\r\n"
+
+
+def _to_request(url: str, change: Change) -> str:
+    """Return the request that makes a change alone."""
+    partition, row = partition_key(change.table, change.key), row_key(change.table, change.key)
+    entity = f"{url}(PartitionKey='{partition}',RowKey='{row}')"
+    if isinstance(change, Delete):
+        return f"DELETE {entity} HTTP/1.1\r\nIf-Match: {change.etag or '*'}\r\n{_HEADERS}\r\n"
+    if isinstance(change, Create):
+        head = f"POST {url} HTTP/1.1\r\nPrefer: return-no-content\r\n"
+    else:
+        method = "PUT" if isinstance(change, Replace) else "PATCH"
+        # Without If-Match, an entity that does not exist is created (Insert Or Merge Entity).
+        condition = "" if change.etag is None else f"If-Match: {change.etag}\r\n"
+        head = f"{method} {entity} HTTP/1.1\r\n{condition}"
+    # ASCII, so that no text can be taken for a boundary or a line.
+    content = json.dumps(to_json(partition, row, change.values))
+    return f"{head}Content-Type: application/json\r\n{_HEADERS}\r\n{content}"

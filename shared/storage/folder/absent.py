@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import MATCH_ALL, BlobVersion, Filter, QueueItem, Record, Table, Values
+from shared.storage.base import MATCH_ALL, BlobVersion, Change, Filter, QueueItem, Record, Table, Values
 
 
 class _AbsentStore:
@@ -88,9 +88,9 @@ class AbsentRecords(_AbsentStore):
         del table, rows
         self._refuse()
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
+    def commit(self, changes: Sequence[Change]) -> bool:
         """Raise `ServiceUnavailable`."""
-        del table, rows
+        del changes
         self._refuse()
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
@@ -111,10 +111,25 @@ class AbsentRecords(_AbsentStore):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Return: there is nothing to delete."""
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
+        """Return an empty iterator."""
+        del table, where, page_size
+        return iter(())
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
         """Return an empty iterator."""
         del table, where
         return iter(())
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Return an empty dictionary."""
+        del table, by, where
+        return {}
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return True: nothing has to be read."""
+        del table, name
+        return True
 
 
 class AbsentQueue(_AbsentStore):

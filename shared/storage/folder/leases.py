@@ -21,24 +21,25 @@ class FolderLeases:
     def acquire(self, name: str, seconds: int) -> str | None:
         """Return a token, or None if the lease is held."""
         token, now = self._database.holder.new_token(), time.time()
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET token = excluded.token, "
-                "seconds = excluded.seconds, expires = excluded.expires WHERE leases.expires <= ?",
-                (name, token, seconds, now + seconds, now),
-            )
-            return token if cursor.rowcount else None
+        rows = self._change(
+            "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET token = excluded.token, "
+            "seconds = excluded.seconds, expires = excluded.expires WHERE leases.expires <= ?",
+            (name, token, seconds, now + seconds, now),
+        )
+        return token if rows else None
 
     def renew(self, name: str, token: str) -> None:
         """Extend a lease by its full duration, even an ended one that was not acquired since, as blob leases do."""
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "UPDATE leases SET expires = ? + seconds WHERE name = ? AND token = ?", (time.time(), name, token)
-            )
-            if not cursor.rowcount:
-                raise LeaseLost(f"the lease on {name} ended, or another worker holds it")
+        rows = self._change(
+            "UPDATE leases SET expires = ? + seconds WHERE name = ? AND token = ?", (time.time(), name, token)
+        )
+        if not rows:
+            raise LeaseLost(f"the lease on {name} ended, or another worker holds it")
 
     def release(self, name: str, token: str) -> None:
         """End a lease, unless the token does not hold it any more."""
-        with self._database.writing() as connection:
-            connection.execute("DELETE FROM leases WHERE name = ? AND token = ?", (name, token))
+        self._change("DELETE FROM leases WHERE name = ? AND token = ?", (name, token))
+
+    def _change(self, statement: str, parameters: tuple[str | float, ...]) -> int:
+        """Execute a statement, and return the number of changed rows."""
+        return self._database.write(lambda connection: connection.execute(statement, parameters).rowcount)

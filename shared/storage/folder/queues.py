@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,11 +27,9 @@ class FolderQueue:
         """Put messages."""
         now = time.time()
         expires = None if ttl is None else now + ttl
-        with self._database.writing() as connection:
-            connection.executemany(
-                "INSERT INTO messages (queue, body, inserted, visible, expires) VALUES (?, ?, ?, ?, ?)",
-                [(self._name, body, now, now + delay, expires) for body in bodies],
-            )
+        rows = [(self._name, body, now, now + delay, expires) for body in bodies]
+        statement = "INSERT INTO messages (queue, body, inserted, visible, expires) VALUES (?, ?, ?, ?, ?)"
+        self._database.write(lambda connection: connection.executemany(statement, rows))
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
         """Return visible messages, oldest first, and hide them."""
@@ -39,7 +38,8 @@ class FolderQueue:
         with self._database.reading() as connection:
             if connection.execute(query + " LIMIT 1", (self._name, now, now)).fetchone() is None:
                 return []  # an idle queue is polled often, so this must not write
-        with self._database.writing() as connection:
+
+        def hide(connection: sqlite3.Connection) -> list[QueueItem]:
             ids = connection.execute(query + " ORDER BY visible, id LIMIT ?", (self._name, now, now, count)).fetchall()
             items = []
             for (message_id,) in ids:
@@ -51,30 +51,33 @@ class FolderQueue:
                 ).fetchone()
                 items.append(QueueItem(str(message_id), receipt, row[0], row[1], datetime.fromtimestamp(row[2], UTC)))
             connection.execute("DELETE FROM messages WHERE queue = ? AND expires <= ?", (self._name, now))
-        return items
+            return items
+
+        return self._database.write(hide)
 
     def delete(self, item: QueueItem) -> None:
         """Delete a received message, unless it has been received again since."""
-        with self._database.writing() as connection:
-            connection.execute("DELETE FROM messages WHERE id = ? AND receipt = ?", (int(item.id), item.receipt))
+        self._change("DELETE FROM messages WHERE id = ? AND receipt = ?", (int(item.id), item.receipt))
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
         """Make a received message visible again, unless it has been received again since."""
-        with self._database.writing() as connection:
-            connection.execute(
-                # Without an owner: the delay must not end with the process.
-                "UPDATE messages SET visible = ?, receipt = '' WHERE id = ? AND receipt = ?",
-                (time.time() + delay, int(item.id), item.receipt),
-            )
+        self._change(
+            # Without an owner: the delay must not end with the process.
+            "UPDATE messages SET visible = ?, receipt = '' WHERE id = ? AND receipt = ?",
+            (time.time() + delay, int(item.id), item.receipt),
+        )
 
     def renew(self, item: QueueItem, *, hidden_for: float) -> QueueItem | None:
         """Hide a received message for longer. The receipt, which names the owner, stays."""
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "UPDATE messages SET visible = ? WHERE id = ? AND receipt = ?",
-                (time.time() + hidden_for, int(item.id), item.receipt),
-            )
-            return item if cursor.rowcount else None
+        rows = self._change(
+            "UPDATE messages SET visible = ? WHERE id = ? AND receipt = ?",
+            (time.time() + hidden_for, int(item.id), item.receipt),
+        )
+        return item if rows else None
+
+    def _change(self, statement: str, parameters: tuple[str | float, ...]) -> int:
+        """Execute a statement, and return the number of changed rows."""
+        return self._database.write(lambda connection: connection.execute(statement, parameters).rowcount)
 
     def forward(self, item: QueueItem, *, ttl: float) -> None:
         """Put a message of another queue on this queue."""

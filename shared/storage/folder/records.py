@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 from shared.errors import WriteConflict
-from shared.storage.base import (
-    MATCH_ALL,
-    Filter,
-    Record,
-    Table,
-    Value,
-    Values,
-    check_transaction,
-    prefix_upper_bound,
-    storable_text,
-)
+from shared.storage.base import MATCH_ALL, Change, Create, Filter, Merge, Record, Replace, Table, Values, storable_text
 from shared.storage.folder.database import Database
+from shared.storage.folder.queries import INDEXED, count_query, format_time, page_query
+from shared.storage.transactions import check_transaction
 
 BATCH_SIZE = 500
-"""Keys or rows in a query. Older builds of SQLite accept 999 parameters."""
+"""Keys in a query. Older builds of SQLite accept 999 parameters."""
+
+FIRST_PAGE = 128
+LARGEST_PAGE = 2048
+"""Records in the first query of a scan, and in a later one at most: most readers stop early, or read everything."""
 
 
 class FolderRecords:
@@ -58,106 +57,134 @@ class FolderRecords:
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already."""
-        existing = set()
-        with self._database.writing() as connection:
-            for key, values in rows.items():
-                cursor = connection.execute(
-                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", (table.value, key, _etag(), _to_json(values))
-                )
-                if not cursor.rowcount:
-                    existing.add(key)
-        return existing
+        changes = {key: _prepared(Create(table, key, values)) for key, values in rows.items()}
 
-    def create_together(self, table: Table, rows: Mapping[str, Values]) -> bool:
-        """Create all of the records in one transaction, or none if one of them exists."""
-        check_transaction(table, rows)
-        marks = ",".join("?" * len(rows))
-        query = f"SELECT 1 FROM records WHERE kind = ? AND key IN ({marks}) LIMIT 1"  # noqa: S608  only question marks are inserted
-        with self._database.writing() as connection:
-            if connection.execute(query, (table.value, *rows)).fetchone() is not None:
-                return False
-            connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?)",
-                [(table.value, key, _etag(), _to_json(values)) for key, values in rows.items()],
-            )
+        def create(connection: sqlite3.Connection) -> set[str]:
+            return {key for key, change in changes.items() if not change(connection)}
+
+        return self._database.write(create)
+
+    def commit(self, changes: Sequence[Change]) -> bool:
+        """Make all changes in one transaction, or none if a record is not as its change requires."""
+        check_transaction(changes)
+        prepared = [_prepared(change) for change in changes]
+
+        def make(connection: sqlite3.Connection) -> None:
+            for change in prepared:
+                if not change(connection):
+                    raise _ConditionNotMet
+
+        try:
+            self._database.write(make)
+        except _ConditionNotMet:
+            return False
         return True
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set the given properties and keep the others."""
-        with self._database.writing() as connection:
-            _merge(connection, table, key, values, etag)
+        self._change(Merge(table, key, values, etag))
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
-        with self._database.writing() as connection:
-            for key, values in rows.items():
-                _merge(connection, table, key, values, None)
+        changes = [_prepared(Merge(table, key, values)) for key, values in rows.items()]
+
+        def merge(connection: sqlite3.Connection) -> None:
+            for change in changes:
+                change(connection)
+
+        self._database.write(merge)
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Delete records."""
-        with self._database.writing() as connection:
-            connection.executemany(
-                "DELETE FROM records WHERE kind = ? AND key = ?", [(table.value, key) for key in keys]
-            )
+        rows = [(table.value, key) for key in keys]
+        statement = "DELETE FROM records WHERE kind = ? AND key = ?"
+        self._database.write(lambda connection: connection.executemany(statement, rows))
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
         """Replace all properties of a record."""
-        with self._database.writing() as connection:
-            cursor = connection.execute(
-                "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-                (_etag(), _to_json(values), table.value, key, etag),
-            )
-            if not cursor.rowcount:
-                raise WriteConflict(f"a record of {table} was changed by another process")
+        self._change(Replace(table, key, values, etag))
 
-    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+    def _change(self, change: Merge | Replace) -> None:
+        if not self.commit([change]):
+            raise WriteConflict(f"a record of {change.table} was changed by another process")
+
+    def scan(self, table: Table, where: Filter = MATCH_ALL, *, page_size: int | None = None) -> Iterator[Record]:
         """Yield the records of a table that match."""
-        terms, parameters = _to_sql(where)
-        query = " ".join(
-            ["SELECT key, etag, properties FROM records WHERE kind = ? AND key > ?", *terms, "ORDER BY key LIMIT ?"]
-        )
-        last_key = ""
+        del page_size  # A page needs no request: pages grow as the caller reads.
+        return self._pages(table, where, newest_first=False)
+
+    def scan_newest(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match and have the property `stored_at`, the latest first."""
+        return self._pages(table, where, newest_first=True)
+
+    def count(self, table: Table, by: Sequence[str], where: Filter = MATCH_ALL) -> dict[tuple[str, ...], int]:
+        """Count the records that match by the texts of some properties."""
+        query = count_query(table, by, where)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.sql, query.parameters).fetchall()
+        counts: Counter[tuple[str, ...]] = Counter()
+        for count, *values in rows:
+            counts[tuple(value or "" for value in values)] += count
+        return counts
+
+    def is_indexed(self, table: Table, name: str) -> bool:
+        """Return whether records are looked up by a property, and no others are read."""
+        return (table, name) in INDEXED
+
+    def _pages(self, table: Table, where: Filter, *, newest_first: bool) -> Iterator[Record]:
+        last: tuple[Any, Any] | None = None
+        size = FIRST_PAGE
         while True:
+            query = page_query(table, where, last, size, newest_first=newest_first)
             with self._database.reading() as connection:
-                rows = connection.execute(query, (table.value, last_key, *parameters, BATCH_SIZE)).fetchall()
-            if not rows:
-                return
+                rows = connection.execute(query.sql, query.parameters).fetchall()
             yield from map(_to_record, rows)
-            last_key = rows[-1][0]
+            if len(rows) < size:
+                return
+            last = rows[-1][3:]
+            # Where no index has the order, each page sorts all that is left.
+            size = min(2 * size, LARGEST_PAGE)
 
 
-def _to_sql(where: Filter) -> tuple[list[str], list[str | bool]]:
-    """Return SQL conditions and their parameters. The names of properties are parameters, too."""
-    terms: list[str] = []
-    parameters: list[str | bool] = []
-    if where.key_prefix:
-        terms.append("AND key >= ? AND key < ?")
-        parameters += [where.key_prefix, prefix_upper_bound(where.key_prefix)]
-    for name, value in where.equal.items():
-        # SQLite extracts JSON booleans as numbers; their JSON types are `true` and `false`.
-        terms.append(f"AND {'json_extract' if isinstance(value, str) else 'json_type'}(properties, ?) = ?")
-        parameters += [f"$.{name}", storable_text(value) if isinstance(value, str) else json.dumps(value)]
-    for name, prefix in where.prefixes.items():
-        terms.append("AND json_extract(properties, ?) >= ? AND json_extract(properties, ?) < ?")
-        parameters += [f"$.{name}", prefix, f"$.{name}", prefix_upper_bound(prefix)]
-    for limit, comparison in ((where.since, ">="), (where.until, "<")):
-        if limit is not None:
-            terms.append(f"AND json_extract(properties, ?) {comparison} ?")
-            parameters += [f"$.{where.time_property}.t", _format_time(limit)]
-    return terms, parameters
+class _ConditionNotMet(Exception):
+    """A record is not as a change requires. This ends a transaction, and never leaves this module."""
 
 
-def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
+def _prepared(change: Change) -> Callable[[sqlite3.Connection], bool]:
+    """Return a function that makes a change, and returns whether the record was as the change requires.
+
+    What can be done before the transaction is done here: other writers wait for the function.
+    """
+    table, key = change.table.value, change.key
+    if isinstance(change, Merge):
+        return partial(_merge, change)
+    if isinstance(change, Create):
+        statement = "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)"
+        parameters: tuple[str | int | None, ...] = (table, key, _etag(), _to_json(change.values))
+    elif isinstance(change, Replace):
+        statement = "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?"
+        parameters = (_etag(), _to_json(change.values), table, key, change.etag)
+    else:
+        statement = "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)"
+        parameters = (table, key, change.etag, change.etag)
+    return lambda connection: connection.execute(statement, parameters).rowcount > 0
+
+
+def _merge(change: Merge, connection: sqlite3.Connection) -> bool:
+    table, key = change.table.value, change.key
     row = connection.execute(
-        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
+        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table, key)
     ).fetchone()
-    if etag is not None and (row is None or str(row[1]) != etag):
-        raise WriteConflict(f"a record of {table} was changed by another process")
-    properties: dict[str, Value] = {} if row is None else _to_record(row).values
+    if change.etag is not None and (row is None or str(row[1]) != change.etag):
+        return False
+    values = change.values if row is None else {**_to_record(row).values, **change.values}
+    # Not OR REPLACE, which would give the record another row, and so each of its index entries.
     connection.execute(
-        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-        (table.value, key, _etag(), _to_json({**properties, **values})),
+        "INSERT INTO records VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
+        (table, key, _etag(), _to_json(values)),
     )
+    return True
 
 
 def _etag() -> int:
@@ -168,7 +195,7 @@ def _etag() -> int:
 def _to_json(values: Values) -> str:
     return json.dumps(
         {
-            name: {"t": _format_time(value)}
+            name: {"t": format_time(value)}
             if isinstance(value, datetime)
             else storable_text(value)
             if isinstance(value, str)
@@ -178,12 +205,7 @@ def _to_json(values: Values) -> str:
     )
 
 
-def _format_time(time: datetime) -> str:
-    # In UTC, so that the texts sort like the times.
-    return time.astimezone(UTC).isoformat()
-
-
-def _to_record(row: tuple[str, int, str]) -> Record:
+def _to_record(row: tuple[Any, ...]) -> Record:
     values = {
         name: datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value
         for name, value in json.loads(row[2]).items()

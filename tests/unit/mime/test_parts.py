@@ -10,6 +10,7 @@ import pytest
 from shared.mime.body_selection import MAX_TEXT
 from shared.mime.multipart import MAX_DEPTH, MAX_HEADER, MAX_PARTS
 from shared.mime.parser import Attachment, parse
+from tests.unit.mime import tnef_samples
 
 
 def content(attachment: Attachment) -> bytes:
@@ -221,3 +222,30 @@ def test_7_6_giant_text_becomes_an_attachment() -> None:
     assert message.text == "hello"
     assert [attachment.size for attachment in message.attachments] == [MAX_TEXT]
     assert len(message.defects) == 1
+
+
+def test_7_3_attachments_of_a_message_in_memory_are_decoded_once(tmp_path: Path) -> None:
+    encoded = base64.encodebytes(bytes(range(256)) * 8_000).decode()
+    large = f"Content-Type: application/pdf; name=large.pdf\nContent-Transfer-Encoding: base64\n\n{encoded}"
+    data = mixed(PLAIN, PDF, large, IMAGE).encode()
+    kept = parse(data).attachments
+    file = tmp_path / "message"
+    file.write_bytes(data)
+    with file.open("rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        decoded_again = parse(mapped).attachments
+        assert kept == decoded_again
+        assert [attachment._content for attachment in decoded_again] == [None] * 3
+        assert list(map(content, kept)) == list(map(content, decoded_again))
+    assert all(attachment._content is not None for attachment in kept)
+    assert max(len(piece) for attachment in kept for piece in attachment.chunks()) == 1024 * 1024
+
+
+def test_1_7_kept_attachments_have_at_most_the_size_of_the_message() -> None:
+    # An incomplete winmail.dat stays an attachment, next to the file in it.
+    incomplete = tnef_samples.tnef(tnef_samples.attached(bytes(9_000), title=b"big.txt")) + b"more"
+    data = tnef_samples.message(incomplete)
+    attachments = parse(data).attachments
+    assert [attachment.name for attachment in attachments] == ["winmail.dat", "big.txt"]
+    assert sum(attachment.size for attachment in attachments) > len(data)
+    assert [attachment._content is None for attachment in attachments] == [False, True]
+    assert content(attachments[1]) == bytes(9_000)
