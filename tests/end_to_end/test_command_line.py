@@ -48,7 +48,10 @@ def test_version() -> None:
 
 
 SLOW_IMPORT = """
-import sys, time
+import signal, sys, time
+
+# A process that a shell started in the background ignores the signal, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class SlowFinder:
     def find_spec(self, name, path=None, target=None):

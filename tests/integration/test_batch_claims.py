@@ -206,7 +206,7 @@ def test_a_lost_reply_to_the_transaction_of_a_batch_leaves_every_message_its_own
     assert len(world.paths("routed/")) == 5
 
 
-def test_a_storage_that_fails_in_the_transaction_requeues_every_message_alone(world: ReplayFixture) -> None:
+def test_a_storage_that_fails_in_the_transaction_requeues_the_batch(world: ReplayFixture) -> None:
     """Whether the transaction was made is not known: the next try finds the claims to be its own."""
     for number, is_made in enumerate((False, True)):
         request, arrivals = store(world, sales(10 * number), sales(10 * number + 1))
@@ -218,8 +218,8 @@ def test_a_storage_that_fails_in_the_transaction_requeues_every_message_alone(wo
 
         assert route(world, request, Committing(world, fail)) == []
         assert sum(claim.owner in {item.arrival for item in arrivals} for claim in claims(world)) == 12 * is_made
-        # The requests are published with a delay.
-        assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() == 2 * (number + 1)
+        # The request is published with a delay.
+        assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() == number + 1
         for item in arrivals:
             assert route(world, route_request(item, retries=1)) == ["routed"]
     assert results(world) == {"0": 1, "1": 1, "10": 1, "11": 1}
