@@ -94,7 +94,7 @@ def test_8_5_a_message_of_a_batch_that_is_erased_meanwhile_is_rolled_back_alone(
 
 def step_of(world: ReplayFixture) -> int:
     """Return the step between two operations at which a test intervenes. An operation on Azurite takes longer."""
-    return size(12 if world.storage.startswith("Default") else 1, soak=1)
+    return size(12 if world.storage.startswith("Default") else 2, soak=1)
 
 
 class AtOperation:

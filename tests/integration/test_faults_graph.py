@@ -28,6 +28,7 @@ from tests.integration.test_faults import (
 from tests.servers.faults import FailureMode, FaultInjector, failure_points
 from tests.servers.graph import Graph
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
+from tests.sizes import size
 
 _worlds = itertools.count()
 
@@ -116,7 +117,8 @@ def test_8_1_a_fault_at_every_step_of_graph(
     # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(FaultInjector, way=way)
-    for at in failure_points(counting.names, way, routing=5):
+    # Each run takes most of a second. `make test-soak` uses all operations.
+    for at in failure_points(counting.names, way, routing=5)[:: size(2, soak=1)]:
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:

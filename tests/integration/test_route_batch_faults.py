@@ -31,7 +31,7 @@ REPLY = letter(5, headers="In-Reply-To: <2@b.example>\r\n")
 SAME_TEXT = PLAIN.replace(b"<1@b", b"<6@b")
 MAIL = (PLAIN, PLAIN, TO_BOTH, UNHANDLED, ATTACHED, REPLY, SAME_TEXT)
 SEEDS = {"folder": size(12, soak=200), "azure": size(2, soak=20)}
-STEP = {"folder": 1, "azure": size(12, soak=1)}
+STEP = {"folder": 1, "azure": size(24, soak=1)}
 """Between two operations that fail: with Azurite, a run takes a second."""
 
 
