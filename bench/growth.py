@@ -76,7 +76,7 @@ def commands(store: GrownStore) -> Mapping[str, Sequence[str]]:
         "replay --dry-run ID": ["replay", id_, "--dry-run"],
         "replay --dry-run --since 7d": ["replay", "--dry-run", "--since", "7d", "--kind", "unhandled"],
         "replay --dry-run, all unhandled": ["replay", "--dry-run", "--since", "200d", "--kind", "unhandled"],
-        "find --subject, all read": ["find", "--subject", "there is no such subject"],
+        "find --subject, all read": ["find", "--subject", "a subject that no message has"],
     }
 
 
@@ -88,7 +88,7 @@ def run(words: Sequence[str], settings: Path) -> Times:
         [sys.executable, "-m", "mailroom_cli", *words, *where], cwd=ROOT, capture_output=True, text=True, check=False
     )
     seconds, after = time.perf_counter() - began, getrusage(RUSAGE_CHILDREN)
-    # 1: nothing was found.
+    # Exit status 1 of `find`: no message matches.
     if ran.returncode not in (0, 1) or "Traceback" in ran.stderr:
         raise SystemExit(f"benchmark: {json.dumps(words)} failed:\n{ran.stderr[-3_000:]}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+from shared.bootstrap import App
+from shared.errors import TransientError
+from shared.queue_messages import RouteRequest
 from shared.storage.base import Storage
 from tests.servers.faults import ProcessKilled
 
@@ -97,3 +102,33 @@ class _Turned:
             return self._turns.step(self._worker, name, lambda: value(*args, **kwargs))
 
         return operation
+
+
+Job = tuple[App, RouteRequest]
+"""A route request, and the worker that routes it."""
+
+
+def route_in_turns(jobs: Sequence[Job], random: Random, deaths: float) -> list[Job]:
+    """Route requests at once, one storage operation at a time. Return the jobs that died or failed."""
+    done = set()
+
+    def job(number: int) -> Callable[[Turns, int], None]:
+        def work(turns: Turns, worker: int) -> None:
+            app, request = jobs[number]
+            with suppress(TransientError):
+                replace(app.router, storage=turns.stores(app.storage, worker)).route(request)
+                done.add(number)
+
+        return work
+
+    Turns(random, deaths).run([job(number) for number in range(len(jobs))])
+    return [unfinished for number, unfinished in enumerate(jobs) if number not in done]
+
+
+@contextmanager
+def naming_seed(seed: int) -> Iterator[None]:
+    """Add the seed to an assertion that fails within the context."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error

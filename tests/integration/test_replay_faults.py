@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from shared.bootstrap import App
 from shared.dispatch.outbox import Replay
-from shared.errors import ServiceUnavailable, TransientError
-from shared.queue_messages import Poll, PollReason, RouteRequest
+from shared.errors import ServiceUnavailable
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
-from tests.integration.interleaving import Turns
+from tests.integration.interleaving import Job, naming_seed, route_in_turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
@@ -109,24 +107,9 @@ def test_8_1_a_fault_while_a_replay_is_requested_duplicates_nothing(way: Failure
         world.stores.close()
 
 
-Job = tuple[App, RouteRequest]
-
-
 def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
     """Run jobs concurrently; retry the ones that died or failed, alone, until they are done."""
-    done = set()
-
-    def job(number: int) -> Callable[[Turns, int], None]:
-        def work(turns: Turns, worker: int) -> None:
-            app, route_request = jobs[number]
-            with suppress(TransientError):
-                replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
-                done.add(number)
-
-        return work
-
-    Turns(random, deaths).run([job(number) for number in range(len(jobs))])
-    left = [pending for number, pending in enumerate(jobs) if number not in done]
+    left = route_in_turns(jobs, random, deaths)
     random.shuffle(left)
     for app, route_request in left:
         app.router.route(route_request)
@@ -163,7 +146,7 @@ def test_4_4_concurrent_replays_give_each_recipient_one_result(
             (BILLING, Replay(receipt.arrival, receipt.mailbox, billing, "one")),
         ]
         jobs = [(world.app(routes), request) for routes, replay in replays for request in world.publish(replay)]
-        with told_seed(seed):
+        with naming_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)
         world.stores.close()
@@ -183,7 +166,7 @@ def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
         again, by_old_routes = world.publish(*replays)
         # The routes change between the two, and an old worker still has routes that match no recipient.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), by_old_routes)]
-        with told_seed(seed):
+        with naming_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=0)
         world.stores.close()
@@ -199,7 +182,7 @@ def test_4_4_a_replay_delivered_twice_to_workers_with_different_routes_records_e
         [receipt] = world.receipts()
         [again] = world.publish(Replay(receipt.arrival, receipt.mailbox, "unhandled/x"))
         jobs = [(world.app(CLERK), again), (world.app(NOBODY), again), (world.app(BILLING), again)]
-        with told_seed(seed):
+        with naming_seed(seed):
             run_in_turns(jobs, Random(seed), 0.0)
             [receipt] = world.receipts()
             assert sorted(receipt.results().values()) == world.paths("routed/")
@@ -209,14 +192,6 @@ def test_4_4_a_replay_delivered_twice_to_workers_with_different_routes_records_e
             assert app.router.route(again) == ["routed"]
             assert_routed_for_three(world, again=0)
         world.stores.close()
-
-
-@contextmanager
-def told_seed(seed: int) -> Iterator[None]:
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError(f"seed {seed}: {error}") from error
 
 
 def places(storage: str, request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:

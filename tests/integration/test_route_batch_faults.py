@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -11,14 +11,12 @@ from random import Random
 
 import pytest
 
-from shared.bootstrap import App
 from shared.dispatch.outbox import Replay, publish_replays
 from shared.errors import TransientError
-from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt
 from tests.end_to_end.command import identity
 from tests.integration.batch_fixture import BatchFixture, letter, run_and_die
-from tests.integration.interleaving import Turns
+from tests.integration.interleaving import Job, naming_seed, route_in_turns
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import FailureMode, FaultInjector
 from tests.sizes import size
@@ -174,36 +172,12 @@ def test_8_1_a_second_fault_during_the_retries_changes_nothing(way: FailureMode,
                 raise AssertionError(f"operation {at} of {len(names)}, {names[at - 1]}: {error}") from error
 
 
-Job = tuple[App, RouteRequest]
-
-
 def run_in_turns(world: BatchFixture, jobs: list[Job], random: Random, deaths: float) -> None:
     """Run jobs at once, one storage operation at a time. Deliver those again that died or failed."""
-    done = set()
-
-    def job(number: int) -> Callable[[Turns, int], None]:
-        def work(turns: Turns, worker: int) -> None:
-            app, request = jobs[number]
-            with suppress(TransientError):
-                replace(app.router, storage=turns.stores(app.storage, worker)).route(request)
-                done.add(number)
-
-        return work
-
-    Turns(random, deaths).run([job(number) for number in range(len(jobs))])
-    for number, (app, request) in enumerate(jobs):
-        if number not in done:
-            with suppress(TransientError):
-                app.router.route(request, tried=True)
+    for app, request in route_in_turns(jobs, random, deaths):
+        with suppress(TransientError):
+            app.router.route(request, tried=True)
     world.recover()
-
-
-@contextmanager
-def told_seed(seed: int) -> Iterator[None]:
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError(f"seed {seed}: {error}") from error
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.02])
@@ -212,7 +186,7 @@ def test_4_4_two_workers_that_route_one_batch_at_once_give_one_result(
 ) -> None:
     new = places(storage, request)
     for seed in range(SEEDS[kind_of(storage)]):
-        with stored_mail(next(new)) as world, told_seed(seed):
+        with stored_mail(next(new)) as world, naming_seed(seed):
             [batch] = world.take_requests()
             jobs = [(world.app(), batch), (world.app(), replace(batch, retries=seed % 2))]
             run_in_turns(world, jobs, Random(seed), deaths)
@@ -225,7 +199,7 @@ def test_4_4_replays_during_the_first_attempt_of_their_batch_give_one_result(
 ) -> None:
     new = places(storage, request)
     for seed in range(SEEDS[kind_of(storage)]):
-        with stored_mail(next(new)) as world, told_seed(seed):
+        with stored_mail(next(new)) as world, naming_seed(seed):
             [batch] = world.take_requests()
             replayed: list[Receipt] = Random(seed).sample(world.receipts(), 2)
             replays = [Replay(receipt.arrival, receipt.mailbox, "unhandled/x") for receipt in replayed]

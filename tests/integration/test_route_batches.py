@@ -248,7 +248,7 @@ def test_the_last_arrival_of_a_batch_is_routed_at_a_second_delivery(world: Batch
     world.assert_all_routed()
 
 
-def test_a_requeue_that_fails_is_made_good_by_the_next_delivery(world: BatchFixture) -> None:
+def test_the_next_delivery_repeats_a_requeue_that_failed(world: BatchFixture) -> None:
     receipts = world.store(*SIXTEEN)
     app = world.app(parse=failing_for(SIXTEEN[VICTIM], ValueError("an unexpected error"), parse))
     world.queue.failing["put_many"] = 1
