@@ -23,6 +23,7 @@ from functions_host.timer_lock import TimerLock
 from functions_host.timer_status import NoStatuses, TimerStatuses
 from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
+from functions_host.worker_pool import PoolConfig, WorkerPool
 from shared.storage.base import QueueItem, Storage
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ class Host:
         self._failure: QueueStorageFailed | None = None
         self._failed = asyncio.Event()
         self._drain_changed = asyncio.Event()
-        self.invoker = FunctionInvoker(engine, storage, config)
+        self.pool = WorkerPool(engine, mode.pool) if mode.pool is not None else None
+        self.invoker = FunctionInvoker(engine, storage, config, self.pool)
         statuses = statuses or NoStatuses()
         self._queues = [
-            QueueListener(f, self.invoker, config, self._fail)
+            QueueListener(f, self.invoker, _config_for(f.trigger.queue, config, mode.pool), self._fail)
             for f in engine.functions
             if isinstance(f.trigger, QueueTrigger)
         ]
@@ -137,6 +139,8 @@ class Host:
         try:
             yield host
         finally:
+            if host.pool is not None:
+                await host.pool.close()
             host.invoker.close()
 
     async def serve(
@@ -295,6 +299,13 @@ class Host:
     def _poll_soon(self) -> None:
         for queue in self._queues:
             queue.poll_soon()
+
+
+def _config_for(queue: str, config: HostConfig, pool: PoolConfig | None) -> HostConfig:
+    """Return the settings of a queue. A pool has one message in each place, and the next one waiting for it."""
+    if pool is None or queue not in pool.queues:
+        return config
+    return replace(config, batch_size=pool.processes, new_batch_threshold=pool.processes)
 
 
 @asynccontextmanager

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from functions_host.function_index import AppNotLoaded, Function
+from functions_host.function_index import AppNotLoaded, Function, QueueTrigger
 from functions_host.host_json import HostConfig
 from functions_host.output_bindings import messages_by_queue
 from functions_host.worker import Engine, InvocationError, InvocationResult
 from functions_host.worker_messages import TypedData
+from functions_host.worker_pool import WorkerPool
 from shared.errors import MailroomError
 from shared.storage.base import Queue, Storage
 
@@ -29,7 +30,10 @@ STORAGE_THREADS = 16
 """The number of storage calls that the host itself makes at once."""
 
 TIMED_OUT = "FunctionTimeout"
-"""The `InvocationError.kind` of a function that exceeded its timeout. Its thread cannot be stopped and continues."""
+"""The `InvocationError.kind` of a function that exceeded its timeout.
+
+Its thread cannot be stopped and continues. A further process (`worker_pool`) is killed.
+"""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,7 @@ class FunctionInvoker:
         engine: the engine that has loaded the app.
         storage: stores the functions' outputs.
         config: the host's settings; the function timeout is used.
+        pool: runs the functions of some queues; None: the engine runs all functions.
 
     Attributes:
         counts: by function.
@@ -63,8 +68,9 @@ class FunctionInvoker:
         on_end: called after an operation has ended.
     """
 
-    def __init__(self, engine: Engine, storage: Storage, config: HostConfig) -> None:
+    def __init__(self, engine: Engine, storage: Storage, config: HostConfig, pool: WorkerPool | None = None) -> None:
         self._engine = engine
+        self._worker_pool = pool
         self._storage = storage
         self._timeout = config.function_timeout
         self._pool = ThreadPoolExecutor(STORAGE_THREADS, thread_name_prefix="host-storage")
@@ -146,13 +152,13 @@ class FunctionInvoker:
         metadata: Mapping[str, TypedData] | None,
         traceparent: str | None,
     ) -> InvocationResult:
-        try:
-            async with asyncio.timeout(self._timeout) as limit:
-                result = await self._engine.invoke(function, inputs, metadata, traceparent=traceparent)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return InvocationResult(error=InvocationError(TIMED_OUT, f"it exceeded its timeout of {self._timeout:g} s"))
+        trigger = function.trigger
+        pool = self._worker_pool
+        if pool is not None and isinstance(trigger, QueueTrigger) and pool.has(trigger.queue):
+            async with pool.place() as run:
+                result = await self._in_time(run(function, inputs, metadata, traceparent))
+        else:
+            result = await self._in_time(self._engine.invoke(function, inputs, metadata, traceparent=traceparent))
         if result.error is not None:
             return result
         try:
@@ -164,6 +170,16 @@ class FunctionInvoker:
                 error=InvocationError(type(error).__name__, f"its output could not be stored: {error}")
             )
         return result
+
+    async def _in_time(self, running: Awaitable[InvocationResult]) -> InvocationResult:
+        """Return the result of a function that runs, or an error after its timeout."""
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                return await running
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return InvocationResult(error=InvocationError(TIMED_OUT, f"it exceeded its timeout of {self._timeout:g} s"))
 
     def close(self) -> None:
         """Close the thread pools. Calls that are running finish."""

@@ -72,12 +72,14 @@ class Engine:
 
     Args:
         functions: the functions that indexing found.
+        app_dir: folder of `function_app.py`.
     """
 
     _indexed: tuple[Path, list[Any]] | None = None
 
-    def __init__(self, functions: tuple[Function, ...]) -> None:
+    def __init__(self, functions: tuple[Function, ...], app_dir: Path) -> None:
         self.functions = functions
+        self.app_dir = app_dir
 
     @classmethod
     async def start(cls, app_dir: Path) -> Self:
@@ -96,7 +98,7 @@ class Engine:
                 f"this process has already loaded the app in {indexed_dir}; start a separate process for {app_dir}"
             )
         runtime.start_threadpool_executor()
-        return cls(read_functions(indexed, os.environ))
+        return cls(read_functions(indexed, os.environ), app_dir)
 
     def use_threads(self, count: int) -> None:
         """Let `count` sync functions run at once, unless PYTHON_THREADPOOL_THREAD_COUNT sets another number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +25,36 @@ _RENAMED: Final = {"message": "id"}
 """Fields whose name a JSON line needs for another value. `mailroom find --id` finds a message by its id."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How the log lines of a process are written, to be applied in another process.
+
+    Attributes:
+        verbosity: how often `-v` was given.
+        quiet: write errors only.
+        log_format: one of `LOG_FORMATS`.
+        level: the level of the logger `mailroom`, which a command may have lowered.
+    """
+
+    verbosity: int = 0
+    quiet: bool = False
+    log_format: str = TEXT_FORMAT
+    level: int = LEVELS[0]
+
+    def apply(self) -> None:
+        """Write log lines in the same way in this process."""
+        configure_logging(self.verbosity, self.quiet, self.log_format)
+        logging.getLogger(LOGGER).setLevel(self.level)
+
+
+_options = LogOptions()
+
+
+def log_options() -> LogOptions:
+    """Return how the log lines of this process are written."""
+    return replace(_options, level=logging.getLogger(LOGGER).level)
+
+
 def configure_logging(verbosity: int, quiet: bool, log_format: str) -> None:
     """Write log lines to standard error.
 
@@ -34,6 +65,8 @@ def configure_logging(verbosity: int, quiet: bool, log_format: str) -> None:
         quiet: write errors only.
         log_format: one of `LOG_FORMATS`.
     """
+    global _options  # noqa: PLW0603  logging is configured once for a process
+    _options = LogOptions(verbosity, quiet, log_format)
     handler = logging.StreamHandler(sys.stderr)
     if quiet:
         handler.setLevel(logging.ERROR)

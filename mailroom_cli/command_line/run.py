@@ -37,6 +37,7 @@ def run_once(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> N
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
     from mailroom_cli.telemetry import exported_telemetry  # noqa: PLC0415
+    from mailroom_cli.worker import worker_pool  # noqa: PLC0415
 
     with (
         plain_errors(),
@@ -44,7 +45,7 @@ def run_once(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> N
         open_app(settings, progress.drained) as app,
         exported_telemetry(app.settings.telemetry),
     ):
-        summary = asyncio.run(drain_once(app, progress))
+        summary = asyncio.run(drain_once(app, progress, pool=worker_pool(app, settings)))
     if as_json:
         say_json(summary.to_json())
     else:
@@ -74,7 +75,8 @@ def serve(
     """
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.serve import serve_app  # noqa: PLC0415
+    from mailroom_cli.worker import worker_pool  # noqa: PLC0415
 
     with plain_errors(), open_app(settings) as app:
         logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
-        serve_app(app, port, fast_hops=fast_hops, stay_up=stay_up)
+        serve_app(app, port, fast_hops=fast_hops, stay_up=stay_up, pool=worker_pool(app, settings))

@@ -11,6 +11,8 @@ from pathlib import Path
 from time import monotonic
 
 from functions_host.host import Host
+from functions_host.host_mode import HostMode
+from functions_host.worker_pool import PoolConfig
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import name_mailbox
 from mailroom_cli.terminal import quantity
@@ -107,7 +109,9 @@ class RunSummary:
         }
 
 
-async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = WaitLimits()) -> RunSummary:
+async def drain_once(
+    app: App, progress: ProgressReporter, limits: WaitLimits = WaitLimits(), pool: PoolConfig | None = None
+) -> RunSummary:
     """Drain every mailbox and route every stored message, including messages that an earlier run stored.
 
     If another worker has leased a mailbox, the run waits for the lease and then polls the mailbox, since that worker
@@ -117,6 +121,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
         app: supplies the storage and the mailboxes.
         progress: shows the progress.
         limits: how long to wait for leased mailboxes.
+        pool: the processes that route messages; None: this one alone.
 
     Returns:
         The numbers of messages, and a line for each failure.
@@ -136,7 +141,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     run = _Run(app, progress, limits, began, {name: app.health.get(name).next_try for name in polls})
     run.poll(polls)
 
-    async with Host.started(ROOT, app.storage) as host:
+    async with Host.started(ROOT, app.storage, mode=HostMode(pool=pool)) as host:
         watcher = asyncio.create_task(_watch_queue(app, progress))
         try:
             counts = (await host.drain()).functions

@@ -9,6 +9,7 @@ from functions_host.host_mode import HostMode
 from functions_host.http_server import HttpConfig
 from functions_host.process import run_host
 from functions_host.timer_status import StatusBlobs, StatusFolder, TimerStatuses
+from functions_host.worker_pool import PoolConfig
 from mailroom_cli.app_context import storage_lines
 from mailroom_cli.commands.run_once import ROOT
 from mailroom_cli.terminal import say
@@ -22,7 +23,9 @@ TIMERS = "timers"
 """The folder, in the store's own folder, with the status of the timers."""
 
 
-def serve_app(app: App, port: int, *, fast_hops: bool = False, stay_up: bool = False) -> None:
+def serve_app(
+    app: App, port: int, *, fast_hops: bool = False, stay_up: bool = False, pool: PoolConfig | None = None
+) -> None:
     """Run timers, queues and HTTP until a signal ends the process, as the Functions host would in Azure.
 
     Args:
@@ -30,6 +33,7 @@ def serve_app(app: App, port: int, *, fast_hops: bool = False, stay_up: bool = F
         port: HTTP port on the loopback address.
         fast_hops: start the next function at once when a message is put for it (see `HostMode`).
         stay_up: retry when queue storage fails, instead of ending.
+        pool: the processes that route messages; None: this one alone.
 
     Raises:
         QueueStorageFailed: queue storage failed in a way that ends the Functions host.
@@ -50,7 +54,7 @@ def serve_app(app: App, port: int, *, fast_hops: bool = False, stay_up: bool = F
             HttpConfig(port=port),
             statuses=statuses,
             ready=ready,
-            mode=HostMode(fast_hops=fast_hops, stay_up=stay_up),
+            mode=HostMode(fast_hops=fast_hops, stay_up=stay_up, pool=pool),
         )
 
 

@@ -50,7 +50,7 @@ async def delivered(storage: str, events: Sequence[dict[str, Any]]) -> tuple[lis
     assert binding["type"] == "eventGridTrigger"
     # The engine ignores the trigger's type, and the local host does not support Event Grid.
     function = Function(metadata.name, metadata.function_id, QueueTrigger(binding["name"], ""))
-    engine = Engine((function,))
+    engine = Engine((function,), SAMPLE)
     results: list[InvocationResult] = await asyncio.gather(
         *(engine.invoke(function, {binding["name"]: TypedData(json=json.dumps(item))}) for item in events)
     )
