@@ -1,11 +1,11 @@
 """Run the functions of some queues one at a time: in this process, and under load in further processes.
 
-Python runs one thread of a process at a time. Threads that read mail side by side finish no sooner, and cost more: of
-six route requests at once into a folder, a message took 233 changes of thread and a third more CPU time. Processes use
-the machine's other cores.
+Python runs one thread of a process at a time. Functions that run side by side finish no sooner, and cost more: with six
+route requests at once into a folder, a message took 233 context switches and a third more CPU time than with one at a
+time. Processes use the machine's other cores.
 
-A process is started when the functions have run without a pause for `busy_seconds`, about what its start costs: so a
-short run needs no further process, and a long one loses little.
+The processes are started when functions have run without a pause for `busy_seconds`, about what a start costs: so a
+short run starts none, and a long one loses little.
 """
 
 from __future__ import annotations
