@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,16 +95,8 @@ def in_child(job: str, **arguments: object) -> Measurement:
 
 
 def once(folder: Path, values: dict[str, str], messages: int) -> Measurement:
-    """Measure `mailroom run-once` as a process, including its start and end."""
-    settings = write_settings(folder, values)
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-m", "mailroom_cli", "run-once", "--settings", str(settings)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ran.returncode != 0:
-        raise SystemExit(f"benchmark: mailroom run-once failed:\n{ran.stderr[-3_000:]}")
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"messages": messages, "seconds": seconds, "cpu": used}
+    """Measure `mailroom run-once` as a process, including its start and end, and its worker processes."""
+    return in_child("command", settings=str(write_settings(folder, values)), messages=messages)
 
 
 def write_settings(folder: Path, values: dict[str, str]) -> Path:

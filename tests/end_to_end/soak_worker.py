@@ -17,6 +17,7 @@ from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.terminal import open_console
+from mailroom_cli.worker import worker_pool
 from shared.storage.folder.in_use import DATABASE
 
 
@@ -24,12 +25,12 @@ def main() -> None:
     """Drain once for each line on standard input."""
     with (
         ProgressReporter(open_console(stderr=True)) as progress,
-        open_app(Path(sys.argv[1]), progress.drained) as app,
+        open_app(settings := Path(sys.argv[1]), progress.drained) as app,
     ):
         for _ in sys.stdin:
             Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the memory in use (proc(5))
             cpu, began = time.process_time(), time.perf_counter()
-            summary = asyncio.run(drain_once(app, progress))
+            summary = asyncio.run(drain_once(app, progress, pool=worker_pool(app, settings)))
             measurement = {
                 "messages": summary.collected,
                 "failures": list(summary.failures),

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 def test_many_messages_in_one_process(dovecot: Dovecot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     user, folder = dovecot.user(), tmp_path / "mail"
     values = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": RECIPIENT}
+    values["FUNCTIONS_WORKER_PROCESS_COUNT"] = "1"  # whose memory, files and threads are measured
     settings = settings_file(tmp_path, f"folder:{folder}", values)
     step = MESSAGES // PORTIONS
     portions: list[Portion] = []
