@@ -1,7 +1,7 @@
 """A process that runs functions for the host, one at a time, as a language worker of the Functions host does.
 
 The host sends a call through a pipe and receives the result. The process ends when the host closes the pipe or dies. It
-ignores Ctrl-C and SIGTERM, which a terminal or systemd sends to all processes: the host decides when it ends.
+ignores Ctrl-C, which a terminal sends to all processes of a command: the host decides when it ends.
 """
 
 from __future__ import annotations
@@ -153,8 +153,7 @@ def _context(preload: list[str]) -> BaseContext:
 
 def _run(connection: Connection, app_dir: Path, setup: Setup, environment: Mapping[str, str]) -> None:
     """Run the calls that come through the pipe until the host closes it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The process was forked from one that may have been started with other settings.
     os.environ.clear()
     os.environ.update(environment)

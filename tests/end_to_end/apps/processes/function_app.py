@@ -24,9 +24,8 @@ def work(item: func.QueueMessage) -> str:
     if word == "die" and item.dequeue_count == 1:
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
-    if word == "signals":
+    if word == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
     seen = {"pid": os.getpid(), "try": item.dequeue_count, "setting": os.environ.get("WORD_OF_THE_TEST", "")}
     return json.dumps({**seen, "body": body, "began": began, "ended": time.monotonic()})
