@@ -28,7 +28,7 @@ MAX_PROCESSES = 10
 """The largest value of the setting in Azure Functions."""
 
 DEFAULT_PROCESSES = 4
-"""Processes without the setting, if the machine has as many cores: more than one mailbox's intake can feed."""
+"""Processes without the setting, if the machine has as many cores: together about as fast as one mailbox is drained."""
 
 PRELOAD = ("function_app", "mailroom_cli.worker", "shared.storage.folder.records")
 """Modules that every process needs."""
@@ -58,10 +58,15 @@ def process_count(environment: Mapping[str, str]) -> int:
     """
     text = environment.get(PROCESS_COUNT, "").strip()
     if not text:
-        return min(len(os.sched_getaffinity(0)), DEFAULT_PROCESSES)
+        return min(_cores(), DEFAULT_PROCESSES)
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_PROCESSES:
         raise ConfigurationError(f"{PROCESS_COUNT} is invalid: set a whole number from 1 to {MAX_PROCESSES}")
     return int(text)
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use; only Linux says which."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
