@@ -310,7 +310,7 @@ class RoutingAttempt:
 
         Empty if other messages of its thread may exist: `join_existing` needs their entries.
         """
-        rows = self.routing.thread.to_rows(self.receipt.message)
+        rows = self.routing.thread.to_rows(self.receipt.message, self.receipt.message)
         if self.receipt.conversation or len(rows) != 1:
             return []
         return [Create(Table.CONVERSATIONS, *row) for row in rows.items()]
@@ -335,7 +335,7 @@ class RoutingAttempt:
         """
         thread, conversation = self.routing.thread, self.receipt.conversation
         if conversation:
-            self.membership = Membership(conversation, thread.to_rows(conversation))
+            self.membership = Membership(conversation, thread.to_rows(conversation, self.receipt.message))
         else:
             self.membership = thread.to_membership(self.receipt.message, existing)
         existing |= {key: row for key, row in self.membership.missing.items() if key not in existing}
