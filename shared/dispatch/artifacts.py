@@ -160,11 +160,11 @@ def _result_paths(
         return []
     candidates = [path for path in blobs.list(RESULTS_PREFIX) if message_in_path(path) in messages]
     # Another arrival of the same message may have results for other recipients in the same folder.
-    owners = executor.map(lambda path: _owner(blobs.read(path)), candidates)
+    owners = executor.map(lambda path: result_owner(blobs.read(path)), candidates)
     return [path for path, owner in zip(candidates, owners, strict=True) if owner in arrivals]
 
 
-def _owner(data: bytes | None) -> str:
+def result_owner(data: bytes | None) -> str:
     """Return the arrival that a result belongs to; an empty string if the blob is gone or is not a result."""
     try:
         return str(json.loads(data or b"")["arrival"]["id"])

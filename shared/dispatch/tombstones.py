@@ -23,8 +23,8 @@ REPEAT_AFTER: Final = timedelta(hours=2)
 """How long after an erasure it is repeated.
 
 A worker that began before the erasure is dead by then: the Functions host ends a function after 30 minutes
-(`functionTimeout` in host.json). The rest is room for clocks that differ, since the erasure is timed by an operator's
-machine, and for requests of the worker that the storage still executes.
+(`functionTimeout` in host.json). The rest is room for an operator's machine whose time differs from that of Azure, and
+for requests of the worker that the storage still executes.
 """
 
 _REPEAT_AT = "repeat_at"

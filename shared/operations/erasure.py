@@ -300,6 +300,8 @@ class Eraser:
         if record is None or not receipt.was_downloaded:
             return
         current = Receipt.from_record(record)
+        if current.is_fully_erased:
+            return  # By another request. The tombstone names the message, which this receipt does not.
         # If the server has no keys, the server key contains the message's id.
         server_key = "" if receipt.message in current.server_key else current.server_key
         if ReceiptIndex(self.storage.records).is_needed:

@@ -248,7 +248,7 @@ def test_8_5_a_replay_that_dies_at_any_operation_leaves_nothing(world: ReplayFix
 def test_8_5_of_a_batch_that_dies_at_any_operation_nothing_else_is_lost(world: ReplayFixture) -> None:
     """One of its messages was erased. A copy of it, and another message, are routed when the batch comes back."""
     left_something = 0
-    for number, (at, dies_at, done) in enumerate(stalls_and_deaths(step_of(world) + 1), 1):
+    for number, (at, dies_at, done) in enumerate(stalls_and_deaths(step_of(world) + 3), 1):
         app = world.app(BOTH)
         message, copy = letter(number), letter(number) + b"\r\nwith a footer\r\n"
         other = letter(number, sender="ann@stays.example").replace(b"@gone.", b"@stays.")
@@ -425,9 +425,7 @@ def test_8_5_a_message_that_arrives_again_during_the_repetition_stays(world: Rep
     world.poll_and_route(BOTH, message)
     before = snapshot(world.stores)
     run_forget(world, identity(message))
-    for name, data in before.items():
-        if isinstance(data, bytes) and name.startswith("routed/"):
-            world.stores.blobs.create(name, data, content_type="application/json")
+    leave(world, before, "routed/")
     calls: list[str] = []
 
     def arrives(*_arguments: object, **_named: object) -> None:
@@ -511,8 +509,9 @@ def test_8_5_a_repetition_without_anything_to_erase_needs_no_lease(world: Replay
     routed_and_erased(world, letter(1))
     lease = RenewingLease.acquire(world.stores.leases, "support")
     assert lease is not None
+    later = utc_now() + timedelta(hours=3)
     with lease:
-        sweep_later(world)
+        assert Eraser(world.stores, world.servers, lease_timeout=0.5, now=lambda: later).repeat() == 1
     assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
 
 
@@ -561,9 +560,7 @@ def test_8_5_a_repetition_that_dies_at_any_operation_is_repeated(world: ReplayFi
         world.poll_and_route(BOTH, message)
         before = snapshot(world.stores)
         run_forget(world, identity(message))
-        for name, data in before.items():
-            if isinstance(data, bytes):
-                world.stores.blobs.create(name, data, content_type="application/json")
+        leave(world, before, "messages/", "routed/")
         operations = DyingWorker(0, lambda: None, at)
         with suppress(ProcessKilled):
             Eraser(operations.stores(world.stores), world.servers, now=lambda: later).repeat()
@@ -587,12 +584,164 @@ def test_8_5_an_erasure_that_dies_at_any_operation_still_leaves_a_tombstone(worl
             if receipt.is_fully_erased:
                 assert world.stores.records.get(Table.TOMBSTONES, receipt.arrival) is not None or receipt.arrival in old
         run_forget(world, "eve@gone.example")
-        for name, data in before.items():
-            if isinstance(data, bytes):
-                world.stores.blobs.create(name, data, content_type="application/json")
+        leave(world, before, "messages/", "routed/")
         sweep_later(world)
         assert snapshot(world.stores) == {}, at
         old = {receipt.arrival for receipt in world.receipts()}
         if operations.count < at:
             break
     assert at > 10
+
+
+def leave(world: ReplayFixture, content: Mapping[str, object], *prefixes: str) -> None:
+    """Create the blobs of an erased message again, as a late worker does."""
+    for path, data in content.items():
+        if isinstance(data, bytes) and path.startswith(prefixes):
+            assert world.stores.blobs.create(path, data, content_type="application/json")
+
+
+def test_8_5_a_result_of_an_erased_arrival_does_not_take_the_place_of_a_new_one(world: ReplayFixture) -> None:
+    """The message arrives again on the same day. The late worker wrote its result first, at the same path."""
+    message = letter(1)
+    world.poll_and_route(BOTH, message)
+    before = snapshot(world.stores)
+    run_forget(world, identity(message))
+    leave(world, before, "routed/")
+    world.poll_and_route(BOTH, message, mailbox="office")
+    sweep_later(world)
+    [receipt] = [item for item in world.receipts() if item.state is State.ROUTED]
+    assert len(receipt.results()) == 2
+    assert {world.read(path)["arrival"]["id"] for path in receipt.results().values()} == {receipt.arrival}
+
+
+def test_8_5_a_late_worker_keeps_the_result_of_a_new_arrival(world: ReplayFixture) -> None:
+    """The message arrived again on the same day, and has its result when the late worker would write its own."""
+    message = letter(1)
+    app = world.app(BOTH)
+    request, (receipt,) = store_batch(world, app, message)
+
+    def meanwhile(path: str, *_arguments: object, **_named: object) -> None:
+        if path.startswith("routed/") and not outcome:
+            outcome.extend(app.router.route(request))
+            run_forget(world, receipt.arrival)
+            world.poll_and_route(BOTH, message, mailbox="office")
+
+    outcome: list[str] = []
+    blobs: Any = Watched(world.stores.blobs, create=meanwhile)
+    replace(app.router, storage=replace(world.stores, blobs=blobs), executor=None).route(request)
+    assert outcome
+    assert sum(world.results().values()) == 2
+    sweep_later(world)
+    [again] = [item for item in world.receipts() if item.state is State.ROUTED]
+    assert {world.read(path)["arrival"]["id"] for path in again.results().values()} == {again.arrival}
+
+
+def test_8_5_bytes_of_a_message_that_arrives_again_during_the_repetition_stay(world: ReplayFixture) -> None:
+    """In another mailbox, between the scan and the leases."""
+    message = letter(1)
+    world.poll_and_route(BOTH, message)
+    before = snapshot(world.stores)
+    run_forget(world, identity(message))
+    leave(world, before, "messages/")
+    calls: list[str] = []
+
+    def arrives(*_arguments: object, **_named: object) -> None:
+        if not calls:
+            calls.append("arrives")
+            world.poll_and_route(BOTH, message, mailbox="office")
+
+    leases: Any = Watched(world.stores.leases, acquire=arrives)
+    later = utc_now() + timedelta(hours=3)
+    assert Eraser(replace(world.stores, leases=leases), world.servers, now=lambda: later).repeat() == 1
+    assert calls
+    assert {path for path in before if path.startswith("messages/")} <= set(world.paths("messages/"))
+    assert sum(world.results().values()) == 2
+
+
+def test_8_5_a_repetition_waits_for_the_mailboxes_and_is_repeated(world: ReplayFixture) -> None:
+    message = letter(1)
+    world.poll_and_route(BOTH, message)
+    before = snapshot(world.stores)
+    run_forget(world, identity(message))
+    leave(world, before, "messages/")
+    later = utc_now() + timedelta(hours=3)
+    lease = RenewingLease.acquire(world.stores.leases, "office")
+    assert lease is not None
+    with lease, pytest.raises(ServiceUnavailable, match="office is being drained"):
+        Eraser(world.stores, world.servers, lease_timeout=0.5, now=lambda: later).repeat()
+    assert world.paths("messages/")
+    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
+    sweep_later(world, hours=6)
+    assert snapshot(world.stores) == {}
+
+
+@pytest.mark.parametrize("stalls_at", ["get_many", "create_many"], ids=["begins its own", "joined it before"])
+def test_8_5_a_dead_worker_leaves_nothing_of_a_conversation_that_has_ended(
+    world: ReplayFixture, stalls_at: str
+) -> None:
+    """Its first message was erased long ago, and its second one now."""
+    second = letter(2, more=REPLY)
+    world.poll_and_route(BOTH, BYSTANDER, second)
+    run_forget(world, identity(BYSTANDER))
+    sweep_later(world)
+    more = "References: <2@gone.example> <7@stays.example>\r\n"
+    app = world.app(BOTH)
+    request, (receipt,) = store_batch(world, app, letter(1, more=more))
+
+    def meanwhile(table: Table, *_arguments: object, **_named: object) -> None:
+        if table is Table.CONVERSATIONS and not outcome:
+            outcome.extend(app.router.route(request))
+            run_forget(world, receipt.arrival)
+            run_forget(world, identity(second))
+            assert list(world.stores.records.scan(Table.CONVERSATIONS)) == []
+
+    def die(_changes: object) -> None:
+        if outcome:
+            raise ProcessKilled
+
+    outcome: list[str] = []
+    hooks: dict[str, Any] = {stalls_at: meanwhile, "commit": die}
+    records: Any = Watched(world.stores.records, **hooks)
+    with suppress(ProcessKilled):
+        replace(app.router, storage=replace(world.stores, records=records), executor=None).route(request)
+    assert len(list(world.stores.records.scan(Table.CONVERSATIONS))) == (3 if stalls_at == "get_many" else 2)
+    sweep_later(world)
+    assert snapshot(world.stores) == {}
+
+
+def test_8_5_a_receipt_that_changes_while_it_is_made_bare_is_erased_by_the_next_request(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, letter(1))
+    [receipt] = world.receipts()
+
+    def changed(changes: Sequence[Change]) -> None:
+        if any(change.table is Table.TOMBSTONES for change in changes):
+            world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"removed": True})
+
+    records: Any = Watched(world.stores.records, commit=changed)
+    with pytest.raises(WriteConflict, match="run the command again"):
+        run_forget(world, receipt.arrival, stores=replace(world.stores, records=records))
+    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    run_forget(world, receipt.arrival)
+    assert current_receipt(world.stores, receipt.arrival).is_fully_erased
+    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
+
+
+def test_8_5_two_erasures_at_once_leave_a_tombstone_that_names_the_message(world: ReplayFixture) -> None:
+    """The first one ends while the second one waits for the mailboxes."""
+    message = letter(1)
+    world.poll_and_route(BOTH, message)
+    before = snapshot(world.stores)
+    chosen = Eraser(world.stores, world.servers).find_by_id(identity(message))
+    calls: list[str] = []
+
+    def other(*_arguments: object, **_named: object) -> None:
+        if not calls:
+            calls.append("erases")
+            Eraser(world.stores, world.servers).erase(chosen)
+
+    leases: Any = Watched(world.stores.leases, acquire=other)
+    Eraser(replace(world.stores, leases=leases), world.servers).erase(chosen)
+    assert calls
+    leave(world, before, "messages/", "routed/")
+    sweep_later(world)
+    assert snapshot(world.stores) == {}
