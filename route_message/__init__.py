@@ -48,9 +48,12 @@ def route_poison(item: func.QueueMessage) -> None:
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
-    """Republish route requests that are over an hour old, remove leftover files, and emit the health metrics."""
+    """Republish route requests that are over an hour old, remove leftover files, emit the health metrics, and repeat
+    erasures.
+    """
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.exporter import flush  # noqa: PLC0415
+    from shared.operations.erasure import Eraser  # noqa: PLC0415
     from shared.operations.health_metrics import collect_health_metrics  # noqa: PLC0415
 
     if timer.past_due:
@@ -60,3 +63,5 @@ def sweep(timer: func.TimerRequest) -> None:
     application.router.sweep()
     collect_health_metrics(application.settings, application.storage).emit()
     flush()  # Alerts depend on these gauges, and the instance may end before the next periodic export.
+    # Last, since it may read whole tables.
+    Eraser.from_settings(application.settings, application.storage).repeat()

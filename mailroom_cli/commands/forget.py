@@ -76,7 +76,7 @@ def forget(
         MessageMissing: no message has this id.
         TransientError: the storage failed, or a message changed meanwhile. The same call continues the work.
     """
-    eraser = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.mailbox_errors})
+    eraser = Eraser.from_settings(app.settings, app.storage)
     address = parse_recipient(target) if "@" in target else ""
     groups = eraser.find_by_address(address) if address else eraser.find_by_id(parse_id(target))
     result = ErasureResult(

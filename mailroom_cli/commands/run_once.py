@@ -20,6 +20,7 @@ from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import TransientError
 from shared.lease import LEASE_SECONDS
+from shared.operations.erasure import Eraser
 from shared.operations.ledger import OUTCOMES, Counts, count_of
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Filter, QueueName, Record, Table
@@ -156,6 +157,8 @@ async def drain_once(
             with suppress(asyncio.CancelledError):
                 await watcher
 
+    while await asyncio.to_thread(Eraser.from_settings(app.settings, app.storage).repeat):
+        pass
     not_drained = list(polls)
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)

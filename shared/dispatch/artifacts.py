@@ -46,6 +46,11 @@ class Artifacts:
     bytes: list[str] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to delete."""
+        return not (self.results or self.records or self.claims or self.conversations or self.bytes)
+
     def retain(self, messages: Collection[str]) -> None:
         """Keep the bytes of these messages as well."""
         self.kept |= set(messages)
@@ -53,13 +58,16 @@ class Artifacts:
         self.bytes = [path for path in self.bytes if not path.startswith(folders)]
 
 
-def collect_artifacts(storage: Storage, receipts: Sequence[Receipt], *, address: str = "") -> Artifacts:
+def collect_artifacts(
+    storage: Storage, receipts: Sequence[Receipt], *, address: str = "", entries: Collection[str] = ()
+) -> Artifacts:
     """Find all artifacts of arrivals.
 
     Args:
         storage: the storage.
         receipts: the arrivals'.
         address: the address of the person to be erased, if any: its plus-address conversations are included.
+        entries: the keys of conversation entries that are included if they name one of the messages.
     """
     arrivals = {receipt.arrival for receipt in receipts}
     messages = {receipt.message for receipt in receipts} - {""}
@@ -75,7 +83,7 @@ def collect_artifacts(storage: Storage, receipts: Sequence[Receipt], *, address:
         artifacts.bytes += storage.blobs.list(message_folder(message))
     # A message that is kept must still be found by its Message-ID.
     erased = [receipt for receipt in receipts if receipt.message not in artifacts.kept]
-    artifacts.conversations = list(_conversation_keys(storage, erased, arrivals, address))
+    artifacts.conversations = list(_conversation_keys(storage, erased, arrivals, address, entries))
     return artifacts
 
 
@@ -152,11 +160,11 @@ def _result_paths(
         return []
     candidates = [path for path in blobs.list(RESULTS_PREFIX) if message_in_path(path) in messages]
     # Another arrival of the same message may have results for other recipients in the same folder.
-    owners = executor.map(lambda path: _owner(blobs.read(path)), candidates)
+    owners = executor.map(lambda path: result_owner(blobs.read(path)), candidates)
     return [path for path, owner in zip(candidates, owners, strict=True) if owner in arrivals]
 
 
-def _owner(data: bytes | None) -> str:
+def result_owner(data: bytes | None) -> str:
     """Return the arrival that a result belongs to; an empty string if the blob is gone or is not a result."""
     try:
         return str(json.loads(data or b"")["arrival"]["id"])
@@ -175,11 +183,12 @@ def _record_paths(blobs: Blobs, receipt: Receipt) -> list[str]:
 
 
 def _conversation_keys(
-    storage: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
+    storage: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str, entries: Collection[str]
 ) -> Iterator[str]:
     """Yield the keys of conversations that end with these arrivals, and of the entries that name their messages."""
+    messages = {receipt.message for receipt in receipts} - {""}
     # An attempt that died may have begun a conversation that the receipt does not name.
-    conversations = {receipt.conversation or receipt.message for receipt in receipts} - {""}
+    conversations = ({receipt.conversation for receipt in receipts} | messages) - {""}
     continued = {
         str(record.values["conversation"])
         for record in scan_by_values(storage.records, Table.RECEIPTS, "conversation", conversations)
@@ -190,9 +199,14 @@ def _conversation_keys(
         own_keys.add(conversation_key("tag", address))
     ended = conversations - continued
     keys = {record.key for record in scan_by_values(storage.records, Table.CONVERSATIONS, "conversation", ended)}
-    missing = sorted(own_keys - keys)
-    entries = storage.records.get_many(Table.CONVERSATIONS, missing) if missing else {}
-    yield from sorted(keys | {key for key, entry in entries.items() if entry.values["conversation"] in conversations})
+    missing = sorted({*own_keys, *entries} - keys)
+    rows = storage.records.get_many(Table.CONVERSATIONS, missing) if missing else {}
+    for key, row in rows.items():
+        # The entry of a Message-ID names the message, unless a reply created it. Another message may have the same one.
+        message = str(row.values.get("message", ""))
+        if message in messages or (not message and key in own_keys and row.values["conversation"] in conversations):
+            keys.add(key)
+    yield from sorted(keys)
 
 
 def _is_kept(record: Record, erased: Collection[str]) -> bool:

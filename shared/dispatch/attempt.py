@@ -17,13 +17,13 @@ from functools import partial
 from typing import Final
 
 from shared.clock import Now
-from shared.dispatch.artifacts import roll_back
+from shared.dispatch.artifacts import result_owner, roll_back
 from shared.dispatch.claims import Claim
 from shared.dispatch.conclusion import Conclusion
 from shared.dispatch.deduplication import Claims, unfinished_matches
 from shared.dispatch.failures import dead_letter
 from shared.dispatch.outbox import OutboxEntry
-from shared.dispatch.plan import Replacement, RoutingPlan, is_requested, make_plan
+from shared.dispatch.plan import PlannedResult, Replacement, RoutingPlan, is_requested, make_plan
 from shared.dispatch.record_resolution import mark_resolved
 from shared.dispatch.routing_input import (
     Conversations,
@@ -278,17 +278,28 @@ class RoutingAttempt:
     def result_writes(self) -> Sequence[Callable[[], None]]:
         """Return the writes of the results."""
         conversation = self.membership.conversation if self.membership is not None else ""
-        return [
-            partial(
-                self.routing.documents.write_result,
-                result.match,
-                result.path,
-                conversation=conversation,
-                replaces=result.replaces,
-                different=result.different,
-            )
-            for result in self.plan.results
-        ]
+        return [partial(self._write_result, result, conversation) for result in self.plan.results]
+
+    def _write_result(self, result: PlannedResult, conversation: str) -> None:
+        write = partial(
+            self.routing.documents.write_result,
+            result.match,
+            result.path,
+            conversation=conversation,
+            replaces=result.replaces,
+            different=result.different,
+        )
+        if not write() and self._is_of_erased(result.path):
+            self.storage.blobs.delete_many([result.path])
+            write()
+
+    def _is_of_erased(self, path: str) -> bool:
+        """Return whether a result belongs to an erased arrival of the same message, whose late worker wrote it."""
+        owner = result_owner(self.storage.blobs.read(path))
+        if owner in ("", self.entry.arrival):
+            return False
+        record = self.storage.records.get(Table.RECEIPTS, owner)
+        return record is not None and Receipt.from_record(record).state is State.ERASED
 
     def write_records(self) -> None:
         """Write the records."""
@@ -310,7 +321,7 @@ class RoutingAttempt:
 
         Empty if other messages of its thread may exist: `join_existing` needs their entries.
         """
-        rows = self.routing.thread.to_rows(self.receipt.message)
+        rows = self.routing.thread.to_rows(self.receipt.message, self.receipt.message)
         if self.receipt.conversation or len(rows) != 1:
             return []
         return [Create(Table.CONVERSATIONS, *row) for row in rows.items()]
@@ -335,7 +346,7 @@ class RoutingAttempt:
         """
         thread, conversation = self.routing.thread, self.receipt.conversation
         if conversation:
-            self.membership = Membership(conversation, thread.to_rows(conversation))
+            self.membership = Membership(conversation, thread.to_rows(conversation, self.receipt.message))
         else:
             self.membership = thread.to_membership(self.receipt.message, existing)
         existing |= {key: row for key, row in self.membership.missing.items() if key not in existing}

@@ -29,6 +29,9 @@ MAX_RETRIES = 8
 RETRY_SECONDS: Final = 60.0
 """Seconds until the next try of an arrival that failed in a batch: the host's `visibilityTimeout`."""
 
+MAX_RECORDINGS: Final = 5
+"""Attempts to record an error in a receipt that other workers change meanwhile."""
+
 _log = logging.getLogger("mailroom.dispatch")
 
 
@@ -109,13 +112,16 @@ def requeue_failed(
 def record_error(storage: Storage, arrival: str, error: Exception) -> None:
     """Record in the receipt why an attempt failed, for the dead letter that the last attempt leaves."""
     metrics.count_failure(error, "message")
-    record = storage.records.get(Table.RECEIPTS, arrival)
-    # An erased arrival's receipt must not name anything, and an error may name the message.
-    if record is not None and Receipt.from_record(record).state is not State.ERASED:
-        # The text of an error that is not ours may quote the message.
-        is_ours = isinstance(error, MailroomError)
-        text = printable(error, 1000) if is_ours else f"an unexpected error: {type(error).__name__}"
-        storage.records.merge(Table.RECEIPTS, arrival, {"last_error": text})
+    # The text of an error that is not ours may quote the message.
+    is_ours = isinstance(error, MailroomError)
+    text = printable(error, 1000) if is_ours else f"an unexpected error: {type(error).__name__}"
+    for _ in range(MAX_RECORDINGS):
+        record = storage.records.get(Table.RECEIPTS, arrival)
+        # An erased arrival's receipt must not name anything, and an error may name the message.
+        if record is None or Receipt.from_record(record).state is State.ERASED:
+            return
+        if storage.records.commit([Merge(Table.RECEIPTS, arrival, {"last_error": text}, record.etag)]):
+            return
 
 
 def dead_letter(storage: Storage, entry: OutboxEntry, retries: int, now: datetime) -> str | None:

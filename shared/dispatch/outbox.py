@@ -134,7 +134,7 @@ def publish_replays(storage: Storage, replays: Iterable[Replay], now: datetime) 
     """
     entries = {replay.outbox: replay.to_outbox_values(now) for replay in replays}
     if entries:
-        _commit(storage.records, (Create(Table.OUTBOX, key, values) for key, values in entries.items()))
+        commit_possible(storage.records, (Create(Table.OUTBOX, key, values) for key, values in entries.items()))
         bodies = [request.to_json() for request in route_requests(entries)]
         storage.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
@@ -155,7 +155,7 @@ def republish_overdue(storage: Storage, older_than: timedelta, now: datetime) ->
     # milliseconds.
     created = storage.records.scan(Table.OUTBOX, Filter(until=limit + timedelta(seconds=1)))
     overdue = [record for record in created if _is_overdue(record.values, limit)]
-    marked = _commit(
+    marked = commit_possible(
         storage.records, (Merge(Table.OUTBOX, record.key, {"published_at": now}, record.etag) for record in overdue)
     )
     if marked:
@@ -171,7 +171,7 @@ def _is_overdue(values: Values, limit: datetime) -> bool:
     return isinstance(since, datetime) and since <= limit
 
 
-def _commit(records: Records, changes: Iterable[Change]) -> list[str]:
+def commit_possible(records: Records, changes: Iterable[Change]) -> list[str]:
     """Make changes in transactions, except those that cannot be made. Return the keys of the changed records.
 
     A change cannot be made if its entry exists already, was published by another sweep, or was concluded.

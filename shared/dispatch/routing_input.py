@@ -195,13 +195,21 @@ class ThreadReferences:
         for address in self.tagged:
             yield "tag", address
 
-    def to_rows(self, conversation: str) -> dict[str, Values]:
-        """Return the entries of a conversation under every key that other messages may find it by."""
+    def to_rows(self, conversation: str, message: str) -> dict[str, Values]:
+        """Return the entries of a conversation under every key that other messages may find it by.
+
+        The entry of the message's own Message-ID names the message: by that, an erasure recognizes it.
+
+        Args:
+            conversation: the conversation's id.
+            message: the message's id.
+        """
         return {
             conversation_key(kind, text): {
                 "conversation": conversation,
                 "kind": kind,
                 "text": text[:MAX_MESSAGE_ID_LENGTH],
+                **({"message": message} if kind == "message-id" and text == self.message_id else {}),
             }
             for kind, text in self.entries()
         }
@@ -216,7 +224,7 @@ class ThreadReferences:
         keys = self.keys()
         entry = next((existing[key] for key in keys if key in existing), None)
         conversation = message if entry is None else str(entry["conversation"])
-        rows = self.to_rows(conversation)
+        rows = self.to_rows(conversation, message)
         return Membership(conversation, {key: rows[key] for key in keys if key not in existing})
 
 
@@ -267,7 +275,9 @@ class Conversations:
         known that there is none, and is read only if there is one.
         """
         keys = list(dict.fromkeys(thread.keys()))
-        if len(keys) == 1 and self.records.create(Table.CONVERSATIONS, keys[0], thread.to_rows(message)[keys[0]]):
+        if len(keys) == 1 and self.records.create(
+            Table.CONVERSATIONS, keys[0], thread.to_rows(message, message)[keys[0]]
+        ):
             return Membership(message, {})
         return thread.to_membership(message, self.read(keys))
 

@@ -162,7 +162,7 @@ class DocumentWriter:
         conversation: str,
         replaces: str | None = None,
         different: Sequence[Original] = (),
-    ) -> None:
+    ) -> bool:
         """Write the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
 
         Several threads may write the results of different recipients.
@@ -173,6 +173,9 @@ class DocumentWriter:
             conversation: the id of the first message seen of its thread.
             replaces: the path of the result that this one replaces after a replay.
             different: the results of messages with the same Message-ID and another body.
+
+        Returns:
+            Whether it was created; False: the path exists.
 
         Raises:
             RuntimeError: a job of `message_writes` has not been run.
@@ -195,7 +198,7 @@ class DocumentWriter:
             "same_message_id": same_message_id,
             **cast(CommonFields, common),
         }
-        self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
+        return self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
 
     def write_unhandled(self, decision: Decision) -> None:
         """Record that the message has no result, why, and which routes were tried (rule 3.6).

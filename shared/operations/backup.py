@@ -9,6 +9,7 @@ An export reads a store that is in use, so its order matters:
 - Receipts come before claims. A claim too many is finished or taken over by its owner; a claim too few would give a
   copy of a routed message a second result.
 - The index of the receipts is not exported: an import creates an entry in it with each receipt.
+- Tombstones of erased arrivals are not exported: they last for hours.
 - The outbox is not exported. An import creates the entry of each receipt that says `stored`, in one transaction with
   the receipt. Routing such a message a second time changes nothing: its claims and results are its own.
 """

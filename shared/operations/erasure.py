@@ -3,6 +3,9 @@
 An arrival is marked as erased first, so that no new result of it is written. Then its artifacts are deleted. Its
 receipt is made bare last. A crash in between leaves marked receipts that still name their message: the same request
 finds them again and continues.
+
+The transaction that makes a receipt bare creates a tombstone. By it, `sweep` repeats the erasure once no worker can be
+alive that read the arrival before (docs/explanation/receipts.md, "Erasure").
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from shared.clock import utc_now
+from shared.clock import Now, utc_now
+from shared.config import AppSettings
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
+from shared.dispatch.tombstones import Tombstone, delete_taken, take_due
 from shared.errors import ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
 from shared.observability import metrics
@@ -24,7 +29,7 @@ from shared.receipt_index import ReceiptIndex
 from shared.receipt_index_folding import delete_message
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import Filter, Merge, Record, Storage, Table, scan_by_values
+from shared.storage.base import Filter, Merge, Record, Replace, Storage, Table, scan_by_values
 
 LEASE_TIMEOUT = 900.0
 """Seconds to wait for the lease of a mailbox that is being drained."""
@@ -34,6 +39,9 @@ LEASE_RETRY_INTERVAL = 1.0
 
 MAX_HOLD_SECONDS = 4 * 3600.0
 """Seconds for which leases are held at most: to scan many millions of receipts takes longer than any drain."""
+
+MAX_REPEATED = 2000
+"""Arrivals whose erasure is repeated together. Whole tables are read once for all of them."""
 
 _log = logging.getLogger("mailroom.erasure")
 
@@ -61,11 +69,18 @@ class Eraser:
         storage: where it is stored.
         mailboxes: the names of all mailboxes in the settings.
         lease_timeout: seconds to wait for a mailbox that is being drained.
+        now: returns the current time.
     """
 
     storage: Storage
     mailboxes: Collection[str]
     lease_timeout: float = LEASE_TIMEOUT
+    now: Now = utc_now
+
+    @classmethod
+    def from_settings(cls, settings: AppSettings, storage: Storage) -> Eraser:
+        """Return an eraser that holds the leases of all mailboxes in the settings, invalid ones included."""
+        return cls(storage, {*settings.mailboxes, *settings.mailbox_errors})
 
     def find_by_id(self, prefix: str) -> list[ErasureGroup]:
         """Return all arrivals of one message; none if it is erased already.
@@ -185,6 +200,40 @@ class Eraser:
         _log.warning("erased: %d arrivals of %d messages", len(receipts), len(groups))
         return artifacts
 
+    def repeat(self) -> int:
+        """Repeat the erasures of which a worker may have died that still wrote something. Return how many there were.
+
+        Almost always nothing was written. Then the mailboxes' leases are not needed.
+
+        Raises:
+            LeaseLost: a mailbox may be drained by now; the erasures are repeated later.
+            ServiceUnavailable: a mailbox was drained all the time, or storage is unavailable; likewise.
+        """
+        now = self.now()
+        tombstones = take_due(self.storage.records, now, MAX_REPEATED)
+        erased = self._still_erased(tombstones)
+        receipts = [tombstone.receipt for tombstone in erased]
+        entries = {tombstone.entry for tombstone in erased} - {""}
+        artifacts = collect_artifacts(self.storage, receipts, entries=entries) if receipts else Artifacts()
+        if not artifacts.is_empty:
+            with self.hold_mailboxes() as ensure:
+                if self._still_erased(erased) != erased:
+                    return 0  # A message arrived again meanwhile, under the same key.
+                artifacts.retain(shared_messages(self.storage.records, receipts))
+                delete_artifacts(self.storage, artifacts, ensure)
+        if tombstones:
+            delete_taken(self.storage.records, tombstones, now)
+        if not artifacts.is_empty:
+            _log.warning("erased again: a worker that died had written files or records of erased messages")
+        return len(tombstones)
+
+    def _still_erased(self, tombstones: Sequence[Tombstone]) -> list[Tombstone]:
+        """Return the tombstones whose arrivals are erased: on a server without keys, a message may arrive again."""
+        arrivals = [tombstone.receipt.arrival for tombstone in tombstones]
+        records = self.storage.records.get_many(Table.RECEIPTS, arrivals) if arrivals else {}
+        erased = {key for key, record in records.items() if Receipt.from_record(record).is_fully_erased}
+        return [tombstone for tombstone in tombstones if tombstone.receipt.arrival in erased]
+
     def _groups(self, receipts: Iterable[Receipt], complete: Collection[str]) -> Iterator[ErasureGroup]:
         """Yield arrivals grouped by message.
 
@@ -239,18 +288,29 @@ class Eraser:
         return record
 
     def _make_bare(self, receipt: Receipt) -> None:
-        """Reduce a receipt to what keeps its message from being downloaded again, without a trace of the message."""
+        """Reduce a receipt to what keeps its message from being downloaded again, without a trace of the message.
+
+        In the same transaction, the arrival gets a tombstone.
+
+        Raises:
+            WriteConflict: another worker changed the receipt.
+        """
         record = self.storage.records.get(Table.RECEIPTS, receipt.arrival)
         # A message that was never downloaded may be downloaded later. Its receipt holds none of its content.
         if record is None or not receipt.was_downloaded:
             return
         current = Receipt.from_record(record)
+        if current.is_fully_erased:
+            return  # By another request. The tombstone names the message, which this receipt does not.
         # If the server has no keys, the server key contains the message's id.
         server_key = "" if receipt.message in current.server_key else current.server_key
         if ReceiptIndex(self.storage.records).is_needed:
             delete_message(self.storage.records, current, utc_now())
         bare = replace(current, message="", server_key=server_key)
-        self.storage.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
+        tombstone = Tombstone.of_erased(current, bare).to_change(self.now())
+        replacement = Replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), record.etag)
+        if not self.storage.records.commit([replacement, tombstone]):
+            raise WriteConflict(f"arrival {receipt.arrival} was changed by another worker; run the command again")
 
 
 def _is_for(receipt: Receipt, recipient: RecipientLookup) -> bool:

@@ -30,6 +30,7 @@ class Table(StrEnum):
     SUBSCRIPTIONS = "subscriptions"
     CONVERSATIONS = "conversations"
     INDEX = "index"
+    TOMBSTONES = "tombstones"
 
 
 class QueueName(StrEnum):
@@ -88,6 +89,7 @@ PARTITION_DIGITS: Final[Mapping[Table, int]] = {
     Table.RECEIPTS: 1,
     Table.OUTBOX: 1,
     Table.INDEX: 1,
+    Table.TOMBSTONES: 1,
     Table.CLAIMS: 0,
     Table.CONVERSATIONS: 0,
 }
@@ -97,7 +99,9 @@ The arrivals of one folder are in one partition. All claims are in one partition
 takes the claims of a whole batch of messages.
 """
 
-SHARED_TABLES: Final[Mapping[Table, Table]] = {Table.OUTBOX: Table.RECEIPTS, Table.INDEX: Table.RECEIPTS}
+SHARED_TABLES: Final[Mapping[Table, Table]] = dict.fromkeys(
+    (Table.OUTBOX, Table.INDEX, Table.TOMBSTONES), Table.RECEIPTS
+)
 """Tables whose records are in the partitions of another table, so that a transaction can change both."""
 
 

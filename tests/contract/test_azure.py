@@ -156,6 +156,7 @@ def test_where_the_records_are(stores: Storage, tables: TableServiceClient) -> N
         ("mailreceipts", key[:1], key),
         ("mailreceipts", key[:1], f"outbox-{key}"),
         ("mailreceipts", key[:1], f"index-{key}"),
+        ("mailreceipts", key[:1], f"tombstones-{key}"),
         ("mailclaims", "all", key),
         ("mailconversations", "all", key),
         ("mailmailboxes", key[:2], key),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from functions_host.host import Host
+from mailroom_cli.app_context import open_app
+from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
+from shared.operations.erasure import Eraser
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Table
-from tests.end_to_end.command import identity, mailboxes, mailroom, opened, settings_file
+from tests.end_to_end.command import ROOT, identity, mailboxes, mailroom, opened, settings_file
 from tests.end_to_end.in_process import OperatorFixture
+from tests.end_to_end.own_process import in_own_process
 from tests.integration.replay_fixture import BOTH, letter
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
@@ -144,3 +150,36 @@ def test_8_5_a_message_that_is_not_routed_yet_cannot_be_erased(dovecot: Dovecot,
     assert stores.blobs.exists(raw_path(identity(message)))
     stores.close()
     assert mailroom("forget", "not-an-id", settings=settings).returncode == 2
+
+
+def test_8_5_sweep_and_run_once_repeat_an_erasure_of_two_hours_ago(dovecot: Dovecot, tmp_path: Path) -> None:
+    """A worker that died since then left a result."""
+    user = dovecot.user()
+    storage = f"folder:{tmp_path / 'mail'}"
+    values = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, storage, values)
+    stores = opened(storage)
+    for number, by in enumerate(("sweep", "run-once")):
+        message = plain_mail(number, to="sales@example.com")
+        user.deliver([message])
+        assert mailroom("run-once", settings=settings).returncode == 0
+        [path] = stores.blobs.list("routed/")
+        result = stores.blobs.read(path)
+        assert result is not None
+        eraser = Eraser(stores, {"support"}, now=lambda: utc_now() - timedelta(hours=2.1))
+        eraser.erase(eraser.find_by_id(identity(message)))
+        assert stores.blobs.create(path, result, content_type="application/json")
+        if by == "sweep":
+            in_own_process(_sweep, settings)
+        else:
+            assert mailroom("run-once", settings=settings).returncode == 0
+        assert list(stores.blobs.list()) == [], by
+        assert list(stores.records.scan(Table.TOMBSTONES)) == []
+    stores.close()
+
+
+async def _sweep(settings: Path) -> None:
+    with open_app(settings) as app:
+        async with Host.started(ROOT, app.storage) as host:
+            result = await host.run_function("sweep")
+            assert result.error is None, result.error

@@ -25,8 +25,14 @@ def run_forget(
 
 
 def dump_storage(stores: Storage) -> str:
-    """Return the whole storage as one text: paths, blobs, and records."""
+    """Return the whole storage as one text: paths, blobs, and records.
+
+    Of tombstones, which `sweep` deletes, the ids of the message and of its conversation are left out.
+    """
     texts = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:
-        texts += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
+        for record in stores.records.scan(table):
+            hidden = {"message", "conversation"} if table is Table.TOMBSTONES else set[str]()
+            values = {name: value for name, value in record.values.items() if name not in hidden}
+            texts.append(f"{record.key} {values}")
     return "\n".join(texts)

@@ -79,7 +79,7 @@ def test_6_1_a_plus_address_reference_is_a_thread(world: RoutingFixture) -> None
 
 def register(records: Records, thread: ThreadReferences, conversation: str) -> None:
     """Create the entries of a thread that do not exist."""
-    Conversations(records).register(Membership(conversation, thread.to_rows(conversation)))
+    Conversations(records).register(Membership(conversation, thread.to_rows(conversation, conversation)))
 
 
 def find(records: Records, thread: ThreadReferences, message: str) -> str:

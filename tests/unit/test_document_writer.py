@@ -71,7 +71,7 @@ def match(number: int = 0) -> Match:
     return Match(f"user{number}@example.com", "sales", "to")
 
 
-def run(jobs: Sequence[Callable[[], None]], threads: int = 16) -> None:
+def run(jobs: Sequence[Callable[[], object]], threads: int = 16) -> None:
     """Run jobs in a thread pool, as the router does."""
     with ThreadPoolExecutor(threads) as pool:
         for job in [pool.submit(job) for job in jobs]:
@@ -141,7 +141,7 @@ def test_the_jobs_are_returned_once() -> None:
     assert not writer.message_writes()
 
 
-WRITES: dict[str, Callable[[DocumentWriter], None]] = {
+WRITES: dict[str, Callable[[DocumentWriter], object]] = {
     "result": lambda writer: writer.write_result(match(), "routed/x.json", conversation=CONVERSATION),
     "unhandled": lambda writer: writer.write_unhandled(Decision(unhandled=Unhandled.NO_ROUTE)),
     "unserved": lambda writer: writer.write_unserved(["a@b.example"]),
