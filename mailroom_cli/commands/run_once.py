@@ -157,8 +157,9 @@ async def drain_once(
             with suppress(asyncio.CancelledError):
                 await watcher
 
-    while await asyncio.to_thread(Eraser.from_settings(app.settings, app.storage).repeat):
-        pass
+    with suppress(TransientError):  # A later run repeats the erasures.
+        while await asyncio.to_thread(Eraser.from_settings(app.settings, app.storage).repeat):
+            pass
     not_drained = list(polls)
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)

@@ -142,9 +142,9 @@ def stalls_and_deaths(step: int) -> Iterator[tuple[int, int, list[int]]]:
                 break
 
 
-def step_of(world: ReplayFixture) -> int:
-    """Return the step between two operations. An operation on Azurite takes longer."""
-    return size(13 if is_azure(world) else 3, soak=1)
+def step_of(world: ReplayFixture, azure: int = 23) -> int:
+    """Return the step between two operations. An operation on Azurite takes longer; `make test-soak` skips none."""
+    return size(azure if is_azure(world) else 7, soak=1)
 
 
 def is_azure(world: ReplayFixture) -> bool:
@@ -176,7 +176,7 @@ def snapshot(stores: Storage) -> dict[str, object]:
 @pytest.mark.parametrize("name", CASES)
 def test_8_5_a_late_worker_that_dies_at_any_operation_leaves_nothing(world: ReplayFixture, name: str) -> None:
     case = CASES[name]
-    step = step_of(world) if name in ON_AZURITE or not is_azure(world) else size(30, soak=1)
+    step = step_of(world) if name in ON_AZURITE or not is_azure(world) else size(41, soak=1)
     world.poll_and_route(BOTH, BYSTANDER)
     before = snapshot(world.stores)
     left_something = 0
@@ -257,7 +257,7 @@ def test_8_5_a_replay_that_dies_at_any_operation_leaves_nothing(world: ReplayFix
 def test_8_5_of_a_batch_that_dies_at_any_operation_nothing_else_is_lost(world: ReplayFixture) -> None:
     """One of its messages was erased. A copy of it, and another message, are routed when the batch comes back."""
     left_something = 0
-    for number, (at, dies_at, done) in enumerate(stalls_and_deaths(step_of(world) + 3), 1):
+    for number, (at, dies_at, done) in enumerate(stalls_and_deaths(step_of(world, azure=16)), 1):
         app = world.app(BOTH)
         message, copy = letter(number), letter(number) + b"\r\nwith a footer\r\n"
         other = letter(number, sender="ann@stays.example").replace(b"@gone.", b"@stays.")
