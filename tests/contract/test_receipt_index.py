@@ -320,13 +320,13 @@ def kill_at(fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch, step: int, *
 def test_a_fold_that_is_killed_at_any_step_leaves_the_index_right(
     fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
-    """Two transactions of first outcomes, and one of later ones."""
+    """Each fold has two transactions at least, and entries of first and of later outcomes."""
     monkeypatch.setattr(folding, "PARALLEL_FOLDS", 1)
-    receipts = [fixture.conclude(fixture.new(folder=0), "unhandled") for _ in range(FOLDED_TOGETHER + 2)]
-    monkeypatch.setattr(folding, "PARTITIONS", receipts[0].arrival[0])
-    for receipt in receipts[:2]:
-        fixture.conclude(receipt, "routed")
+    monkeypatch.setattr(folding, "MAX_TRANSACTION", 1 + 4 * folding.FIRST_CHANGES)
     for step in count():
+        receipts = [fixture.conclude(fixture.new(folder=0), "unhandled") for _ in range(4)]
+        fixture.conclude(receipts[0], "routed")
+        monkeypatch.setattr(folding, "PARTITIONS", receipts[0].arrival[0])
         with monkeypatch.context() as patched:
             kill_at(fixture, patched, step, is_done=is_done)
             try:
@@ -338,8 +338,6 @@ def test_a_fold_that_is_killed_at_any_step_leaves_the_index_right(
         fixture.check()
         if has_ended:
             break
-        # The next sweep begins with what is left: more entries make it as long as the first one.
-        fixture.conclude(fixture.new(folder=0), "routed")
     assert step > 5, "two transactions, and what is read before them"
     assert fold(fixture.stores.records, fixture.now) == 0
 
