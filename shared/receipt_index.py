@@ -333,8 +333,8 @@ class ReceiptIndex:
         places = {
             (digit, outcome)
             for digit, totals in self._totals().items()
-            for (of_mailbox, _, outcome), number in _parse_counts(totals).items()
-            if number and outcome in outcomes and mailbox in ("", of_mailbox)
+            for of_mailbox, _, outcome in _parse_counts(totals)
+            if outcome in outcomes and mailbox in ("", of_mailbox)
         }
         rows = self._begun([self._rows(digit, outcome, mailbox, since, until) for digit, outcome in sorted(places)])
         entries = sorted(((_microseconds(entry.stored_at), entry.arrival) for entry in changed), reverse=True)

@@ -182,7 +182,8 @@ def delete_message(records: Records, receipt: Receipt, now: datetime) -> None:
 
 
 def _format_counts(counts: Counts) -> str:
-    return json.dumps([[*place, number] for place, number in sorted(counts.items()) if number])
+    # Counts of zero, too: there may be rows, since another arrival's changes may be folded in another order.
+    return json.dumps([[*place, number] for place, number in sorted(counts.items())])
 
 
 def _only_recent(counts: Counts, today: date) -> Counts:

@@ -342,6 +342,22 @@ def test_a_fold_that_is_killed_at_any_step_leaves_the_index_right(
     assert fold(fixture.stores.records, fixture.now) == 0
 
 
+def test_a_count_of_zero_hides_no_row(fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times of two workers differ, and a sweep ends between the entries of one arrival."""
+    other = fixture.conclude(fixture.new(folder=0), "unhandled")
+    fixture.now -= timedelta(minutes=2)
+    fixture.conclude(fixture.new(folder=0), "unhandled")
+    fixture.now += timedelta(minutes=1)
+    fixture.conclude(other, "routed")
+    monkeypatch.setattr(folding, "MAX_TRANSACTION", 1 + folding.FIRST_CHANGES + folding.LATER_CHANGES)
+    monkeypatch.setattr(folding, "PARTITIONS", other.arrival[0])
+    monkeypatch.setattr(folding, "PARALLEL_FOLDS", 1)
+    assert fold(fixture.stores.records, fixture.now, seconds=0) == 2
+    fixture.check()
+    fold(fixture.stores.records, fixture.now)
+    fixture.check()
+
+
 def test_a_sweep_ends_in_time_and_the_next_one_continues(
     fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
