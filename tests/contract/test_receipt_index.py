@@ -466,6 +466,19 @@ def test_the_newest_arrivals_are_read_in_pages(fixture: IndexFixture, monkeypatc
     assert all(outcome_of(fixture.receipts[key]) == "unhandled" for key in reads)
 
 
+def test_waiting_arrivals_are_counted_by_the_outbox_alone(
+    fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        fixture.new(stored_at=NOON - timedelta(hours=number), mailbox="office" if number == 3 else "support")
+    fixture.conclude(fixture.new(), "routed")
+    for name in ("get", "get_many"):
+        monkeypatch.setattr(type(fixture.stores.records), name, None)
+    assert fixture.index.count_waiting() == 4
+    assert fixture.index.count_waiting(mailbox="office") == 1
+    assert fixture.index.count_waiting(since=NOON - timedelta(hours=2), until=NOON) == 2
+
+
 def test_older_days_are_counted_together(fixture: IndexFixture) -> None:
     for number in range(30):
         fixture.conclude(fixture.new(stored_at=NOON - timedelta(days=number)), "routed")
