@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import billing, drains, growth, latency, operations, parsing, readers, single, webhook
+from bench import billing, drains, growth, growth_tables, latency, operations, parsing, readers, single, webhook
 from bench.report import progress
 from bench.running import Bench, machine
 
@@ -21,7 +21,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "billing": billing.billing,
     "memory": single.memory,
     "startup": single.startup,
-    "growth": growth.growth,
+    "growth": lambda bench: (growth_tables.growth_tables if bench.tables else growth.growth)(bench),
     "webhook": webhook.webhook,
     "latency": latency.latency,
     "parser": parsing.parsing,
@@ -37,14 +37,17 @@ def main() -> None:
     parser.add_argument("--whole-messages", type=int, default=300, help="messages drained and routed to a folder (300)")
     parser.add_argument("--azure-messages", type=int, default=100, help="messages drained into Azurite (100)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each drain, of which the median counts (3)")
+    parser.add_argument("--arrivals", type=int, default=100_000, help="arrivals in the store of `growth` (100000)")
+    parser.add_argument("--tables", action="store_true", help="`growth` on tables (Azurite) instead of in a folder")
     arguments = parser.parse_args()
+    numbers = (arguments.messages, arguments.whole_messages, arguments.azure_messages, arguments.runs)
     unknown = [part for part in arguments.parts if part not in PARTS]
-    if unknown or min(arguments.messages, arguments.whole_messages, arguments.azure_messages, arguments.runs) < 1:
+    if unknown or min(*numbers, arguments.arrivals) < 1:
         parser.error(f"unknown part: {', '.join(unknown)}" if unknown else "numbers must be at least 1")
 
     began = time.monotonic()
     try:
-        bench = Bench(arguments.messages, arguments.whole_messages, arguments.azure_messages, arguments.runs)
+        bench = Bench(*numbers, arrivals=arguments.arrivals, tables=arguments.tables)
         try:
             print(machine())
             for part in arguments.parts or PARTS:

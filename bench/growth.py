@@ -18,23 +18,23 @@ from shared.storage.folder.in_use import DATABASE
 from tests.contract.folders import opened_at
 from tests.grown_store import GrownStore, grown_store
 
-ARRIVALS = 100_000
-
 Times = tuple[float, float]
 """Seconds, and seconds of CPU."""
 
 
 def growth(bench: Bench) -> None:
-    """Fill a folder with 100,000 arrivals, and time the commands."""
+    """Fill a folder with arrivals, and time the commands."""
     with bench.new_folder() as folder:
-        store = grown_store(ARRIVALS)
+        store = grown_store(bench.arrivals)
         began = time.perf_counter()
         settings = fill(folder, store)
-        progress(f"growth: {ARRIVALS} arrivals written in {time.perf_counter() - began:.0f} s")
+        progress(f"growth: {bench.arrivals} arrivals written in {time.perf_counter() - began:.0f} s")
         measured = {name: run(words, settings) for name, words in commands(store).items()}
         size = (folder / HIDDEN / DATABASE).stat().st_size
     rows = [[name, f"{seconds:.2f}", f"{cpu:.2f}"] for name, (seconds, cpu) in measured.items()]
-    table(f"A folder with {ARRIVALS} arrivals, database of {size / 1e6:.0f} MB", ["command", "s", "s of CPU"], rows)
+    table(
+        f"A folder with {bench.arrivals} arrivals, database of {size / 1e6:.0f} MB", ["command", "s", "s of CPU"], rows
+    )
 
 
 def fill(folder: Path, store: GrownStore) -> Path:

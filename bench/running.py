@@ -29,13 +29,19 @@ class Bench:
         whole_messages: number of messages drained and routed to a folder.
         azure_messages: number of messages drained into Azurite.
         runs: number of runs of each drain.
+        arrivals: number of arrivals in the store of `growth`.
+        tables: whether this store is in tables; otherwise in a folder.
     """
 
-    def __init__(self, messages: int, whole_messages: int, azure_messages: int, runs: int) -> None:
+    def __init__(
+        self, messages: int, whole_messages: int, azure_messages: int, runs: int, *, arrivals: int, tables: bool
+    ) -> None:
         self.messages = messages
         self.whole_messages = whole_messages
         self.azure_messages = azure_messages
         self.runs = runs
+        self.arrivals = arrivals
+        self.tables = tables
         self.dovecot = Dovecot(Ca())
         self.folder = Path(tempfile.mkdtemp(prefix="mailroom-bench-"))
 

@@ -28,7 +28,17 @@ from itertools import chain, islice, takewhile
 from typing import Final, TypeVar
 
 from shared.receipts import Receipt, State
-from shared.storage.base import Change, Create, Filter, Record, Records, Table, Values
+from shared.storage.base import (
+    MATCH_ALL,
+    MAX_FILTERED_SCANS,
+    Change,
+    Create,
+    Filter,
+    Record,
+    Records,
+    Table,
+    Values,
+)
 
 WAITING: Final = "waiting"
 """The outcome of an arrival that is stored and not routed yet, which is not indexed."""
@@ -48,6 +58,9 @@ _CODES: Final[Mapping[str, str]] = {
 PARTITIONS: Final = "0123456789abcdef"
 ENTRIES, _OUTCOMES, _MESSAGES = "0", "1", "2"
 
+KEY_START: Final = 2
+"""Digits with which a key begins: those of the partition and of the kind of row."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = 2**63 - 1
 
@@ -59,6 +72,9 @@ READ_TOGETHER: Final = 64
 
 PAGE_SIZE: Final = 128
 """Rows that a request returns: most readers stop after the first ones."""
+
+HEAD_SIZE: Final = 999
+"""Entries that one request returns with the totals: the service returns up to 1,000 rows."""
 
 PARALLEL: Final = 16
 """Requests at once."""
@@ -119,6 +135,11 @@ class OutcomeEntry:
     previous: str
     outcome: str
     record: Record | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """The key of the stored entry; empty if it is not stored yet."""
+        return "" if self.record is None else self.record.key
 
     @property
     def day(self) -> str:
@@ -186,27 +207,41 @@ class IndexPartition:
     entries: tuple[OutcomeEntry, ...]
 
     @classmethod
-    def read(cls, records: Records, digit: str, limit: int | None = None) -> IndexPartition:
-        """Read a partition.
+    def read(cls, records: Records, digit: str) -> IndexPartition:
+        """Read all entries of a partition, and the totals as they were with these entries.
+
+        Meanwhile, a sweep may fold the entries, for minutes. Then only the first page is read again: a sweep folds the
+        oldest entries first, so those after that page were not folded yet.
 
         Args:
             records: where the index is stored.
             digit: the first digit of its keys.
-            limit: the number of entries to read at most; None: all, and the totals as they were with these entries.
         """
-        key = digit + ENTRIES
-        while True:
-            size = None if limit is None else limit + 1
-            rows = list(islice(records.scan(Table.INDEX, Filter(key_prefix=key), page_size=size), size))
-            totals = next((record for record in rows if record.key == key), None)
-            entries = tuple(OutcomeEntry.from_record(record) for record in rows if record is not totals)
-            partition = cls(digit, totals, entries[:limit])
-            if limit is not None:
-                return partition
-            # Between two pages, entries may have become part of the totals.
-            current = records.get(Table.INDEX, key)
-            if (None if current is None else current.etag) == (None if totals is None else totals.etag):
-                return partition
+        partition = cls._from_records(digit, records.scan(Table.INDEX, Filter(key_prefix=digit + ENTRIES)))
+        current = records.get(Table.INDEX, digit + ENTRIES)
+        if _etag(current) == _etag(partition.totals):
+            return partition
+        # Between two pages, entries became part of the totals.
+        head = cls.read_head(records, digit)
+        if len(head.entries) < HEAD_SIZE:
+            return head
+        last = head.entries[-1].key
+        return replace(head, entries=(*head.entries, *(entry for entry in partition.entries if entry.key > last)))
+
+    @classmethod
+    def read_head(cls, records: Records, digit: str) -> IndexPartition:
+        """Read the totals and the oldest entries of a partition, `HEAD_SIZE` at most, with one request."""
+        size = HEAD_SIZE + 1
+        rows = records.scan(Table.INDEX, Filter(key_prefix=digit + ENTRIES), page_size=size)
+        partition = cls._from_records(digit, islice(rows, size))
+        return replace(partition, entries=partition.entries[:HEAD_SIZE])
+
+    @classmethod
+    def _from_records(cls, digit: str, records: Iterable[Record]) -> IndexPartition:
+        rows = list(records)
+        totals = next((record for record in rows if record.key == digit + ENTRIES), None)
+        entries = (OutcomeEntry.from_record(record) for record in rows if record is not totals)
+        return cls(digit, totals, tuple(entries))
 
     def counts(self) -> Counts:
         """Return the numbers of all arrivals that are indexed."""
@@ -240,7 +275,9 @@ class ReceiptIndex:
         """Return the number of arrivals by mailbox and outcome: one result of `count_each`."""
         return self.count_each([day])[0]
 
-    def count_each(self, days: Sequence[date | None]) -> list[Counter[tuple[str, str]]]:
+    def count_each(
+        self, days: Sequence[date | None], outbox: Iterable[Record] | None = None
+    ) -> list[Counter[tuple[str, str]]]:
         """Return the numbers of arrivals by mailbox and outcome, those that wait to be routed included.
 
         An arrival that is routed meanwhile may be counted as waiting, too.
@@ -248,8 +285,10 @@ class ReceiptIndex:
         Args:
             days: a result is about the arrivals stored on one of these days, UTC: today, or one of the `DAYS_COUNTED`
                 before; None: about all arrivals.
+            outbox: the records of the outbox, if the caller has read them; None: they are read.
         """
-        waiting = {entry.arrival: entry for entry in self._waiting()}
+        # In this order: an arrival goes from the outbox to an entry.
+        waiting = {entry.arrival: entry for entry in self._waiting(records=outbox)}
         counts: Counts = Counter()
         for partition in self._partitions():
             for entry in partition.entries:
@@ -282,15 +321,20 @@ class ReceiptIndex:
             since: the earliest time at which they were stored, inclusive; None: no limit.
             until: the latest time, exclusive; None: no limit.
         """
+        # `until` is exclusive, and Azurite compares milliseconds.
+        end = None if until is None else until + timedelta(seconds=1)
+        where = Filter(equal={"mailbox": mailbox} if mailbox else {}, since=since, until=end)
+        changes = where
+        if len(outcomes) == 1:
+            changes = replace(where, equal={**where.equal, "outcome": next(iter(outcomes))})
         # In this order: an arrival goes from the outbox to an entry, and from there to a row.
-        changed = self._waiting() if WAITING in outcomes else []
-        partitions = self._partitions()
-        changed += [entry for partition in partitions for entry in partition.entries]
+        changed = self._waiting(where) if WAITING in outcomes else []
+        changed += [entry for entry in self._entries(changes) if entry.outcome in outcomes]
         places = {
-            (partition.digit, outcome)
-            for partition in partitions
-            for (of_mailbox, _, outcome), number in _parse_counts(partition.totals).items()
-            if number and outcome in outcomes and mailbox in ("", of_mailbox)
+            (digit, outcome)
+            for digit, totals in self._totals().items()
+            for of_mailbox, _, outcome in _parse_counts(totals)
+            if outcome in outcomes and mailbox in ("", of_mailbox)
         }
         rows = self._begun([self._rows(digit, outcome, mailbox, since, until) for digit, outcome in sorted(places)])
         entries = sorted(((_microseconds(entry.stored_at), entry.arrival) for entry in changed), reverse=True)
@@ -312,11 +356,16 @@ class ReceiptIndex:
     def with_message(self, *prefixes: str) -> list[Receipt]:
         """Return the receipts of the arrivals whose message's id begins with one of `prefixes`, in no particular order.
 
-        A prefix is a query in each partition.
+        A prefix is a query in each partition that has rows.
         """
+        # The service selects by a few prefixes. For more, all entries are read once.
+        each = [Filter(prefixes={"message": prefix}) for prefix in prefixes]
+        selected = each if len(each) <= MAX_FILTERED_SCANS else [MATCH_ALL]
         # In this order: an arrival goes from the outbox to an entry, and from there to a row.
-        changed = self._waiting() + [entry for partition in self._partitions() for entry in partition.entries]
-        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for prefix in prefixes for digit in PARTITIONS]
+        changed = [entry for filter_ in selected for entry in self._waiting(filter_)]
+        changed += self._entries(*selected)
+        digits = self._totals() if len(prefixes) > 1 else PARTITIONS
+        where = [Filter(key_prefix=digit + _MESSAGES + prefix) for prefix in prefixes for digit in digits]
         rows = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), where)
         arrivals = {record.key[0] + record.key[66:] for record in chain.from_iterable(rows)}
         arrivals |= {entry.arrival for entry in changed if entry.message.startswith(prefixes)}
@@ -325,9 +374,34 @@ class ReceiptIndex:
     def _partitions(self) -> list[IndexPartition]:
         return self._map(lambda digit: IndexPartition.read(self.records, digit), PARTITIONS)
 
-    def _waiting(self) -> list[OutcomeEntry]:
-        """Return the arrivals that wait to be routed."""
-        records = self.records.scan(Table.OUTBOX)
+    def _totals(self) -> dict[str, Record]:
+        """Return the totals of the partitions that have rows, by the partition's digit."""
+        found = self.records.get_many(Table.INDEX, [digit + ENTRIES for digit in PARTITIONS])
+        return {key[0]: record for key, record in sorted(found.items())}
+
+    def _entries(self, *where: Filter) -> list[OutcomeEntry]:
+        """Return the entries that match one of several filters."""
+        filters = [replace(filter_, key_prefix=digit + ENTRIES) for filter_ in where for digit in PARTITIONS]
+        found = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), filters)
+        # The totals have the prefix as their key.
+        return [
+            OutcomeEntry.from_record(record) for record in chain.from_iterable(found) if len(record.key) > KEY_START
+        ]
+
+    def count_waiting(self, *, mailbox: str = "", since: datetime | None = None, until: datetime | None = None) -> int:
+        """Return the number of arrivals that wait to be routed. The arguments are those of `newest_first`."""
+        entries = self._waiting(Filter(equal={"mailbox": mailbox} if mailbox else {}, since=since))
+        return sum(1 for entry in entries if until is None or entry.stored_at < until)
+
+    def _waiting(self, where: Filter = MATCH_ALL, records: Iterable[Record] | None = None) -> list[OutcomeEntry]:
+        """Return the arrivals that wait to be routed and match.
+
+        Args:
+            where: the condition, if the outbox is to be read.
+            records: the records of the outbox; None: they are read.
+        """
+        if records is None:
+            records = self.records.scan(Table.OUTBOX, where)
         return [
             OutcomeEntry(
                 str(record.values["arrival"]),
@@ -373,6 +447,10 @@ class ReceiptIndex:
     def _map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="index") as pool:
             return list(pool.map(function, items))
+
+
+def _etag(record: Record | None) -> str:
+    return "" if record is None else record.etag
 
 
 def _microseconds(time: datetime) -> int:

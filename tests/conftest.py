@@ -60,7 +60,7 @@ SLOW = (
     "tests/integration/test_unfinished_claims.py",
     "tests/integration/test_erasure_crashes.py",
     "tests/integration/test_graph_",
-    "tests/integration/test_growth.py",
+    "tests/integration/test_growth",
     "tests/integration/test_interleavings.py",
     "tests/integration/real_servers/",
     "tests/integration/test_html_words.py",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.documents.writer import to_document
 from shared.keys import BATCH, arrival_key, claim_key, outbox_key
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt, State, search_columns
-from shared.storage.base import Change, Create, Record, Records, Table, Values
+from shared.storage.base import Blobs, Change, Create, Record, Records, Table, Values
 from shared.storage.transactions import pack_transactions
 from tests.servers.mail import plain_mail
 
@@ -23,6 +24,9 @@ DAYS = 100
 """Days over which the arrivals are spread evenly, the last of which is the day of `newest`."""
 
 RECIPIENT = "sales@example.com"
+
+THREADS = 8
+"""Blobs that are created at once."""
 
 _BATCH = 1_000
 _KINDS: Mapping[str, RecordKind] = {"unhandled": "unhandled", "duplicate": "duplicates", "blocked": "blocked"}
@@ -51,8 +55,8 @@ class GrownStore:
         return self.newest - timedelta(days=DAYS) / self.count * number
 
     def mailbox(self, number: int) -> str:
-        """Return an arrival's mailbox: every tenth one is that of `office`."""
-        return "office" if number % 10 == 9 else "support"
+        """Return an arrival's mailbox: of ten arrivals, one is that of `office`, and one that of `orders`."""
+        return {8: "orders", 9: "office"}.get(number % 10, "support")
 
     def mail(self, number: int) -> bytes:
         """Return an arrival's raw bytes: no route takes an unhandled message."""
@@ -109,8 +113,13 @@ class GrownStore:
             ),
         }  # fmt: skip
 
-    def write_records(self, records: Records) -> None:
-        """Create the receipts, with their entries in the index of tables, and a claim for each routed arrival."""
+    def write_records(self, records: Records, progress: Callable[[int], None] = lambda _written: None) -> None:
+        """Create the receipts, with their entries in the index of tables, and a claim for each routed arrival.
+
+        Args:
+            records: where they are created.
+            progress: called with the number of arrivals that are written.
+        """
         index = ReceiptIndex(records)
         for start in range(0, self.count, _BATCH):
             numbers = range(start, min(self.count, start + _BATCH))
@@ -125,14 +134,26 @@ class GrownStore:
             else:
                 records.create_many(Table.RECEIPTS, rows)
                 records.create_many(Table.CLAIMS, claims)
+            progress(numbers.stop)
 
     def write_files(self, folder: Path) -> None:
         """Write the raw bytes and the records of the unhandled arrivals into a store's folder."""
+        for path, data in self._all_blobs():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+
+    def write_blobs(self, blobs: Blobs) -> None:
+        """Create the raw bytes and the records of the unhandled arrivals in a container."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            created = pool.map(
+                lambda blob: blobs.create(*blob, content_type="application/octet-stream"), self._all_blobs()
+            )
+            assert all(created)
+
+    def _all_blobs(self) -> Iterator[tuple[str, bytes]]:
         for number in range(self.count):
             if self.outcome(number) == "unhandled":
-                for path, data in self._blobs(number):
-                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / path).write_bytes(data)
+                yield from self._blobs(number)
 
     def _blobs(self, number: int) -> Iterator[tuple[str, bytes]]:
         receipt = self.receipt(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,7 +73,7 @@ def find(
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.commands.find import find_newest, histories_of, show, show_lines, to_json_line  # noqa: PLC0415
-    from shared.operations.search import count_unparsed, resolve_id  # noqa: PLC0415
+    from shared.operations.search import count_unparsed  # noqa: PLC0415
 
     with plain_errors():
         query = _arrival_query(
@@ -91,8 +90,6 @@ def find(
         with open_app(settings, create=False) as app:
             require_store(app.settings.mail_storage)
             storage, console = app.storage, wide_console()
-            if query.id:
-                query = replace(query, id=resolve_id(storage.records, query.id))
             receipts, has_more = find_newest(storage, query, limit)
             unparsed = count_unparsed(storage.records, query) if query.uses_content and not query.id else 0
             if as_json:

@@ -41,6 +41,8 @@ def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list
         limit: largest number of arrivals to return.
 
     Raises:
+        MessageMissing: the query has an id, and there is no such message.
+        ConfigurationError: several messages have such an id.
         TransientError: the storage failed.
     """
     newest = list(islice(find_newest_first(storage.records, query), limit + 1))

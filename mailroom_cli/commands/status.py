@@ -198,10 +198,11 @@ def read_status(app: App, now: Now = utc_now) -> Status:
     routes = [finding for finding in check_routes(app) if not finding.is_note]
     graph = [settings for settings in app.settings.mailboxes.values() if settings.protocol is MailProtocol.GRAPH]
     is_notified = app.settings.graph_webhook_url is not None
-    stored_at = [record.values.get("stored_at") for record in app.storage.records.scan(Table.OUTBOX)]
+    outbox = list(app.storage.records.scan(Table.OUTBOX))
+    stored_at = [record.values.get("stored_at") for record in outbox]
     return Status(
         mailboxes=[_mailbox_status(app, name, at) for name in names],
-        ledger=read_ledger(app.storage.records, at),
+        ledger=read_ledger(app.storage.records, at, outbox),
         storage=list(storage_lines(app.settings)),
         routes=[finding.text for finding in routes],
         routes_are_valid=all(finding.passed for finding in routes),

@@ -8,14 +8,14 @@ and erasures follow. A message with several recipients is one arrival with one o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import State
-from shared.storage.base import Filter, Records, Table, Value
+from shared.storage.base import Filter, Record, Records, Table, Value
 
 _STATES: Final[Mapping[State, str]] = {
     State.STORED: "waiting",
@@ -91,12 +91,13 @@ class Ledger:
     in_all: Mapping[str, Counts]
 
 
-def read_ledger(records: Records, now: datetime) -> Ledger:
+def read_ledger(records: Records, now: datetime, outbox: Iterable[Record] | None = None) -> Ledger:
     """Count all arrivals, from an index: no receipt is read.
 
     Args:
         records: where the receipts are stored.
         now: the current time.
+        outbox: the records of the outbox, if the caller has just read them; None: they are read if they are needed.
 
     Raises:
         TransientError: storage is unavailable.
@@ -104,7 +105,7 @@ def read_ledger(records: Records, now: datetime) -> Ledger:
     day = now.astimezone(UTC).date()
     index = ReceiptIndex(records)
     if index.is_needed:
-        today, in_all = index.count_each([day, None])
+        today, in_all = index.count_each([day, None], outbox)
         return Ledger(day, _by_mailbox(today), _by_mailbox(in_all))
     midnight = datetime.combine(day, time(), UTC)
     return Ledger(

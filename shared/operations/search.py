@@ -55,9 +55,6 @@ _OUTCOMES_BY_STATE: Final[Mapping[State, ArrivalOutcome]] = {
 _UNPARSED: Final = (State.STORED, State.FAILED)
 """The states of downloaded arrivals that were never parsed: what a message contains is recorded when it is routed."""
 
-_UNPARSED_OUTCOMES: Final[tuple[ArrivalOutcome, ...]] = ("waiting", "failed")
-"""The outcomes of these arrivals."""
-
 _TIME_FORMS: Final = "today, yesterday, 7d, 12h or a day"
 
 _EARLIEST: Final = datetime(FIRST_YEAR + 1, 1, 1, tzinfo=UTC)
@@ -143,15 +140,18 @@ def find_newest_first(records: Records, query: ArrivalQuery) -> Iterator[Receipt
 
     With an index, only the receipts up to the last one that the caller takes are read. The index of tables has no
     senders and texts: by these, all receipts of the time are read.
+
+    Raises:
+        MessageMissing: the query has an id, and there is no such message.
+        ConfigurationError: several messages have such an id.
     """
+    if query.id:
+        return _matching(records, reversed(find_by_id(records, query.id)), query)
     index = ReceiptIndex(records)
-    if index.is_needed and not query.uses_content and not query.id:
+    if index.is_needed and not query.uses_content:
         outcomes = OUTCOMES if query.outcome is None else (query.outcome,)
         newest = index.newest_first(outcomes=outcomes, mailbox=query.mailbox, since=query.since, until=query.until)
         return _matching(records, newest, query)
-    if index.is_needed and query.id:
-        found = sorted(find_arrivals(records, query), key=lambda item: (item.stored_at, item.arrival), reverse=True)
-        return iter(found)
     scans = [records.scan_newest(Table.RECEIPTS, filter_) for filter_ in _filters(query)]
     newest_first = merge(*scans, key=lambda record: (record.values["stored_at"], record.key), reverse=True)
     return _matching(records, map(Receipt.from_record, newest_first), query)
@@ -194,16 +194,6 @@ def find_by_id(records: Records, prefix: str) -> list[Receipt]:
     return sorted(receipts, key=lambda receipt: (receipt.stored_at, receipt.arrival))
 
 
-def resolve_id(records: Records, prefix: str) -> str:
-    """Return the whole id of a message, or the key of an arrival, by the beginning of one.
-
-    The arguments and errors are those of `find_by_id`.
-    """
-    receipts = find_by_id(records, prefix)
-    names_message = any(receipt.message.startswith(prefix) for receipt in receipts)
-    return receipts[0].message if names_message else receipts[0].arrival
-
-
 def display_id(receipt: Receipt) -> str:
     """Return the id by which an arrival is displayed: its message's; its own if it has no message."""
     return receipt.message or receipt.arrival
@@ -240,12 +230,9 @@ def count_unparsed(records: Records, query: ArrivalQuery) -> int:
     """
     index = ReceiptIndex(records)
     if index.is_needed:
-        return sum(
-            1
-            for _ in index.newest_first(
-                outcomes=_UNPARSED_OUTCOMES, mailbox=query.mailbox, since=query.since, until=query.until
-            )
-        )
+        failed = index.newest_first(outcomes=("failed",), mailbox=query.mailbox, since=query.since, until=query.until)
+        waiting = index.count_waiting(mailbox=query.mailbox, since=query.since, until=query.until)
+        return waiting + sum(1 for _ in failed)
     counts = records.count(Table.RECEIPTS, ("mailbox", "state"), Filter(since=query.since, until=query.until))
     return sum(
         count for (mailbox, state), count in counts.items() if state in _UNPARSED and query.mailbox in ("", mailbox)

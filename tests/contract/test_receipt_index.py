@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 
 import pytest
 
+from shared import receipt_index as index_module
+from shared import receipt_index_folding as folding
 from shared.keys import arrival_key, digest, outbox_key
 from shared.receipt_index import WAITING, IndexPartition, ReceiptIndex, outcome_change, outcome_of
-from shared.receipt_index_folding import FOLDED_TOGETHER, delete_message, fold
+from shared.receipt_index_folding import FOLD_INTERVAL, FOLDED_TOGETHER, delete_message, fold
 from shared.receipts import Receipt, State
 from shared.storage.base import Change, Create, Delete, Filter, Merge, Record, Replace, Storage, Table
 from tests.sizes import size
@@ -276,6 +278,152 @@ def test_totals_are_not_written_from_earlier_ones(one_partition: IndexFixture, m
     one_partition.check()
 
 
+OPERATIONS = ("scan", "get", "get_many", "commit")
+"""What `fold` does with the storage."""
+
+
+class Killed(Exception):
+    """The end of a worker."""
+
+
+def kill_at(fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch, step: int, *, is_done: bool) -> None:
+    """End the next fold at an operation.
+
+    Args:
+        fixture: the index.
+        monkeypatch: reverts the changes.
+        step: the number of the operation.
+        is_done: whether the operation takes effect.
+    """
+    records = fixture.stores.records
+    steps = count()
+
+    def wrap(name: str) -> Callable[..., object]:
+        operation = getattr(type(records), name)
+
+        def run(self: object, *arguments: object, **options: object) -> object:
+            number = next(steps)
+            if number > step or (number == step and not is_done):
+                raise Killed
+            result = operation(records, *arguments, **options)
+            if number == step:
+                raise Killed
+            return result
+
+        return run
+
+    for name in OPERATIONS:
+        monkeypatch.setattr(type(records), name, wrap(name))
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_a_fold_that_is_killed_at_any_step_leaves_the_index_right(
+    fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    """Each fold has two transactions at least, and entries of first and of later outcomes."""
+    monkeypatch.setattr(folding, "PARALLEL_FOLDS", 1)
+    monkeypatch.setattr(folding, "MAX_TRANSACTION", 1 + 4 * folding.FIRST_CHANGES)
+    for step in count():
+        receipts = [fixture.conclude(fixture.new(folder=0), "unhandled") for _ in range(4)]
+        fixture.conclude(receipts[0], "routed")
+        monkeypatch.setattr(folding, "PARTITIONS", receipts[0].arrival[0])
+        with monkeypatch.context() as patched:
+            kill_at(fixture, patched, step, is_done=is_done)
+            try:
+                fold(fixture.stores.records, fixture.now)
+            except Killed:
+                has_ended = False
+            else:
+                has_ended = True
+        fixture.check()
+        if has_ended:
+            break
+    assert step > 5, "two transactions, and what is read before them"
+    assert fold(fixture.stores.records, fixture.now) == 0
+
+
+def test_a_count_of_zero_hides_no_row(fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times of two workers differ, and a sweep ends between the entries of one arrival."""
+    other = fixture.conclude(fixture.new(folder=0), "unhandled")
+    fixture.now -= timedelta(minutes=2)
+    fixture.conclude(fixture.new(folder=0), "unhandled")
+    fixture.now += timedelta(minutes=1)
+    fixture.conclude(other, "routed")
+    monkeypatch.setattr(folding, "MAX_TRANSACTION", 1 + folding.FIRST_CHANGES + folding.LATER_CHANGES)
+    monkeypatch.setattr(folding, "PARTITIONS", other.arrival[0])
+    monkeypatch.setattr(folding, "PARALLEL_FOLDS", 1)
+    assert fold(fixture.stores.records, fixture.now, seconds=0) == 2
+    fixture.check()
+    fold(fixture.stores.records, fixture.now)
+    fixture.check()
+
+
+def test_a_sweep_ends_in_time_and_the_next_one_continues(
+    fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PARALLEL_FOLDS", 1)
+    for number in range(6 * FOLDED_TOGETHER):
+        fixture.conclude(fixture.new(folder=number % 2), "routed")
+    assert len({arrival[0] for arrival in fixture.receipts}) == 2
+    folded: list[int] = []
+    while sum(folded) < len(fixture.receipts):
+        fixture.now += timedelta(seconds=FOLD_INTERVAL)
+        folded.append(fold(fixture.stores.records, fixture.now, seconds=0))
+        assert folded[-1] <= FOLDED_TOGETHER, "no second transaction after the time is over"
+        assert len(folded) < 100, "each partition has its turn"
+    fixture.check()
+
+
+@pytest.fixture
+def small_head(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let a page have few entries. Return their number."""
+    for module in (index_module, folding):
+        monkeypatch.setattr(module, "HEAD_SIZE", 4)
+    return 4
+
+
+def test_a_reader_ends_while_a_sweep_folds_all_the_time(
+    fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch, small_head: int
+) -> None:
+    """Each scan of the reader is in two pages, and entries between its pages are folded."""
+    number = 5 * small_head
+    for _ in range(number):
+        fixture.conclude(fixture.new(folder=0), "routed")
+    records = fixture.stores.records
+    digit = next(iter(fixture.receipts))[0]
+    scan = type(records).scan
+    scans = count()
+
+    def folding_meanwhile(self: object, table: Table, where: Filter, **options: int | None) -> Iterator[Record]:
+        next(scans)
+        rows = scan(records, table, where, **options)
+        pages = [list(islice(rows, 1)), list(rows)] if options else [[*islice(rows, 2)]]
+        yield from pages[0]
+        if options:
+            yield from pages[1]  # One page: a snapshot.
+        monkeypatch.setattr(type(records), "scan", scan)
+        folding._fold_head(records, digit, NOON.date(), deadline=float("inf"))
+        monkeypatch.setattr(type(records), "scan", folding_meanwhile)
+        if not options:
+            yield from (row for row in scan(records, table, where) if row.key > pages[0][-1].key)
+
+    monkeypatch.setattr(type(records), "scan", folding_meanwhile)
+    counts = IndexPartition.read(records, digit).counts()
+    assert sum(counts.values()) == number
+    assert next(scans) <= 2, "it does not read again until the sweep ends"
+
+
+def test_an_erasure_folds_the_entries_of_its_arrival_alone(fixture: IndexFixture) -> None:
+    receipts = [fixture.conclude(fixture.new(folder=0), "routed") for _ in range(3 * FOLDED_TOGETHER)]
+    fixture.erase(receipts[-1])
+    entries = IndexPartition.read(fixture.stores.records, receipts[0].arrival[0]).entries
+    # Of the erased one, the change of its outcome is left, or was folded with the first one.
+    assert {entry.arrival for entry in entries} - {receipts[-1].arrival} == {item.arrival for item in receipts[:-1]}
+    fixture.check()
+    fold(fixture.stores.records, fixture.now)
+    fixture.check()
+
+
 @pytest.mark.parametrize("is_folded", [False, True], ids=["entry", "row"])
 def test_an_erased_message_is_not_in_the_index(fixture: IndexFixture, is_folded: bool) -> None:
     receipt = fixture.conclude(fixture.new(), "routed")
@@ -316,6 +464,19 @@ def test_the_newest_arrivals_are_read_in_pages(fixture: IndexFixture, monkeypatc
     assert [receipt.stored_at for receipt in newest] == [NOON - timedelta(hours=10 * number) for number in range(10)]
     assert len(reads) <= 64
     assert all(outcome_of(fixture.receipts[key]) == "unhandled" for key in reads)
+
+
+def test_waiting_arrivals_are_counted_by_the_outbox_alone(
+    fixture: IndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        fixture.new(stored_at=NOON - timedelta(hours=number), mailbox="office" if number == 3 else "support")
+    fixture.conclude(fixture.new(), "routed")
+    for name in ("get", "get_many"):
+        monkeypatch.setattr(type(fixture.stores.records), name, None)
+    assert fixture.index.count_waiting() == 4
+    assert fixture.index.count_waiting(mailbox="office") == 1
+    assert fixture.index.count_waiting(since=NOON - timedelta(hours=2), until=NOON) == 2
 
 
 def test_older_days_are_counted_together(fixture: IndexFixture) -> None:

@@ -68,12 +68,21 @@ def find_azurite() -> str:
 
 
 @contextmanager
-def running(folder: Path, accounts: Sequence[str], *, log_requests: bool = False) -> Iterator[Azurite]:
-    """Run Azurite in memory with the given accounts, and its log in `folder`."""
+def running(
+    folder: Path, accounts: Sequence[str], *, log_requests: bool = False, scripts: Sequence[Path] = ()
+) -> Iterator[Azurite]:
+    """Run Azurite in memory.
+
+    Args:
+        folder: the folder of its log.
+        accounts: the names of its accounts.
+        log_requests: log each request.
+        scripts: JavaScript files that it loads first.
+    """
     for _ in range(3):
         log = ServerLog("Azurite", folder / "azurite.log")
         azurite = Azurite(*free_ports(4))
-        process = _start(azurite, folder / "azurite.log", accounts, log_requests=log_requests)
+        process = _start(azurite, folder / "azurite.log", accounts, scripts, log_requests=log_requests)
         try:
             if _wait_until_listening(azurite, process):
                 yield azurite
@@ -110,17 +119,20 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("azure_storage"))
 
 
-def _start(azurite: Azurite, log: Path, accounts: Sequence[str], *, log_requests: bool) -> subprocess.Popen[bytes]:
+def _start(
+    azurite: Azurite, log: Path, accounts: Sequence[str], scripts: Sequence[Path], *, log_requests: bool
+) -> subprocess.Popen[bytes]:
     command = [find_azurite(), "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
     if not log_requests:
         command.append("--silent")
     for service, port in (("blob", azurite.blob), ("queue", azurite.queue), ("table", azurite.table)):
         command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
+    loaded = (Path(__file__).with_name("azurite_clock.cjs"), *scripts)
     environment = {
         **os.environ,
         "AZURITE_ACCOUNTS": ";".join(f"{account}:{KEY}" for account in accounts),
         "AZURITE_CLOCK_PORT": str(azurite.clock),
-        "NODE_OPTIONS": f"--require={Path(__file__).with_name('azurite_clock.cjs')}",
+        "NODE_OPTIONS": " ".join(f"--require={script}" for script in loaded),
     }
     with log.open("wb") as output:
         return subprocess.Popen(command, cwd=log.parent, stdout=output, stderr=output, env=environment)

@@ -36,7 +36,10 @@ from shared.storage.base import (
 from shared.storage.transactions import check_transaction
 
 MAX_PARALLEL_QUERIES = 4
-"""Queries of one scan that run in parallel. Each holds a page of up to 1,000 entities, a few MB."""
+"""Queries of one scan that run in parallel. Each holds a page of up to 1,000 entities, a few MB.
+
+A query by a property returns less and takes longer: the service reads the whole partition. All of them run at once.
+"""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -140,7 +143,13 @@ class AzureRecords:
             pages = (
                 self._read_pages(table, queries[0], select, page_size)
                 if len(queries) == 1
-                else self._read_all_pages(table, queries, select, page_size)
+                else self._read_all_pages(
+                    table,
+                    queries,
+                    select,
+                    page_size,
+                    parallel=len(queries) if where.equal or where.prefixes else MAX_PARALLEL_QUERIES,
+                )
             )
             for page in pages:
                 for record in page:
@@ -153,14 +162,14 @@ class AzureRecords:
             yield [to_record(table, entity) for entity in page]
 
     def _read_all_pages(
-        self, table: Table, queries: Sequence[str], select: Sequence[str], page_size: int | None
+        self, table: Table, queries: Sequence[str], select: Sequence[str], page_size: int | None, *, parallel: int
     ) -> Iterator[list[Record]]:
         """Yield the pages of several queries in any order, some of which are read in parallel."""
         waiting = [self._read_pages(table, query, select, page_size) for query in reversed(queries)]
         reading: dict[Future[list[Record] | None], Iterator[list[Record]]] = {}
         try:
             while waiting or reading:
-                while waiting and len(reading) < MAX_PARALLEL_QUERIES:
+                while waiting and len(reading) < parallel:
                     pages = waiting.pop()
                     reading[self._pool.submit(next, pages, None)] = pages
                 finished, _ = wait(reading, return_when=FIRST_COMPLETED)
