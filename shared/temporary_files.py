@@ -61,12 +61,14 @@ class LockedFile:
         self.locked = False
         self.handle, self.path = create()
         try:
-            os.fchmod(self.handle, mode)
             # Not every file system has locks. Where they fail, `remove_leftover_files` fails too and removes nothing.
             with suppress(OSError):
                 fcntl.flock(self.handle, fcntl.LOCK_EX)
                 self.locked = True
-            created = os.fstat(self.handle).st_nlink > 0
+            status = os.fstat(self.handle)
+            if stat.S_IMODE(status.st_mode) != mode:  # The umask removed bits.
+                os.fchmod(self.handle, mode)
+            created = status.st_nlink > 0
         except BaseException:
             self.close()
             raise

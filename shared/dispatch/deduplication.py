@@ -52,13 +52,17 @@ class Claims:
         if wildcard is None:
             return []
         claims = [*own.values(), replace(wildcard, recipient=ANY_RECIPIENT)]
-        claims = [replace(claim, kind=fingerprint.kind) for claim in claims for fingerprint in fingerprints]
-        if len(claims) > MAX_TRANSACTION:
+        if len(claims) * len(fingerprints) > MAX_TRANSACTION:
             return []
         prints = wildcard.prints
         return [
-            Create(Table.CLAIMS, to_key(claim.fingerprint, claim.recipient), claim.to_values(prints))
+            Create(
+                Table.CLAIMS,
+                to_key(fingerprint, claim.recipient),
+                {**claim.to_values(prints), "kind": fingerprint.kind.value},
+            )
             for claim in claims
+            for fingerprint in fingerprints
         ]
 
     def held(self, fingerprints: Sequence[Fingerprint], results: Mapping[str, str]) -> dict[str, Claim]:

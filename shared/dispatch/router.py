@@ -31,6 +31,7 @@ from shared.mailboxes.spool import MEMORY_LIMIT
 from shared.mime.parser import Message
 from shared.observability import tracing
 from shared.observability.rate_limited_log import RateLimitedLog
+from shared.parallel import run_each
 from shared.queue_messages import RouteRequest
 from shared.receipt_index import ReceiptIndex
 from shared.receipt_index_folding import fold
@@ -202,17 +203,17 @@ class MessageRouter:
         self._flush(attempts)
         self._join_conversations([attempt for attempt in _live(attempts) if attempt.plan.results])
         self._run_writes(attempts, RoutingAttempt.result_writes)
-        self._each(attempts, RoutingAttempt.write_records)
+        self._each([attempt for attempt in _live(attempts) if attempt.plan.records], RoutingAttempt.write_records)
         self._flush(attempts)
 
     def _conclude(self, attempts: Sequence[RoutingAttempt]) -> None:
         """Write the receipts and delete the outbox entries. Only then does the host delete the route request."""
         routed = [attempt for attempt in attempts if attempt.membership is not None]
-        self._each(routed, RoutingAttempt.register_conversation)
+        self._register_conversations(routed)
         others = [attempt for attempt in _live(attempts) if attempt not in routed]
         self._join_conversations(others)
-        self._each(others, RoutingAttempt.register_conversation)
-        self._each(attempts, RoutingAttempt.resolve_records)
+        self._register_conversations(others)
+        self._each([attempt for attempt in attempts if attempt.is_replay], RoutingAttempt.resolve_records)
         self._together(
             attempts, RoutingAttempt.conclusion, RoutingAttempt.accept_conclusion, RoutingAttempt.conclude_alone
         )
@@ -223,11 +224,12 @@ class MessageRouter:
         Most messages refer to no other one. They begin their conversations first, since the others may be replies to
         them. A later message finds the entries of the earlier ones, which are created after the results.
         """
-        first = [attempt for attempt in _live(attempts) if self._run(attempt, RoutingAttempt.expected_entry)]
+        entries = {id(attempt): self._run(attempt, RoutingAttempt.expected_entry) or () for attempt in _live(attempts)}
+        first = [attempt for attempt in _live(attempts) if entries[id(attempt)]]
         others = [attempt for attempt in _live(attempts) if attempt not in first]
         self._together(
             first,
-            RoutingAttempt.expected_entry,
+            lambda attempt: entries[id(attempt)],
             RoutingAttempt.begin_conversation,
             RoutingAttempt.join_conversation,
         )
@@ -239,6 +241,11 @@ class MessageRouter:
                 attempt.error = error
         for attempt in others:
             self._run(attempt, lambda attempt: attempt.join_existing(existing))
+
+    def _register_conversations(self, attempts: Iterable[RoutingAttempt]) -> None:
+        """Create the entries that are missing. Most messages have one entry, which they created to join."""
+        incomplete = [attempt for attempt in attempts if attempt.membership is not None and attempt.membership.missing]
+        self._each(incomplete, RoutingAttempt.register_conversation)
 
     def _together(
         self,
@@ -314,12 +321,11 @@ class MessageRouter:
         self._map(lambda attempt: self._run(attempt, phase), _live(attempts))
 
     def _map(self, function: Callable[[Item], object], items: Sequence[Item]) -> None:
-        if self.executor is None or len(items) == 1:
+        if self.executor is None:
             for item in items:
                 function(item)
         else:
-            for _ in self.executor.map(function, items):
-                pass
+            run_each(self.executor, self.storage.parallel, function, items)
 
     def _run(self, attempt: RoutingAttempt, phase: Callable[[RoutingAttempt], Result]) -> Result | None:
         """Run a phase of an attempt. An error ends the attempt, and no other one."""

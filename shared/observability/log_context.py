@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from types import MappingProxyType
@@ -45,18 +44,39 @@ class ScrubbedError(Exception):
     """A replacement for an error of another library: its class, without its text."""
 
 
-@contextmanager
-def bind(**fields: str) -> Iterator[None]:
+class Binding:
+    """A context in which log records have additional fields. It is entered once.
+
+    A class and not a generator: routing a message enters more than ten of them, in half the time.
+
+    Args:
+        fields: the fields, masked.
+    """
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _fields.set({**_fields.get(), **self._fields})
+
+    def __exit__(self, *_error: object) -> None:
+        _fields.reset(self._token)
+
+
+def bind(**fields: str) -> Binding:
     """Add fields to the log records within the context.
 
     Args:
         fields: `mailbox`, `folder`, `arrival`, `message`, `route`: only names, keys and ids.
     """
-    token = _fields.set({**_fields.get(), **{name: _mask(value) for name, value in fields.items()}})
-    try:
-        yield
-    finally:
-        _fields.reset(token)
+    return Binding(mask(fields))
+
+
+def mask(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return fields for a `Binding`, without e-mail addresses."""
+    return {name: _mask(value) for name, value in fields.items()}
 
 
 @lru_cache(maxsize=1024)  # A message has the same fields in all phases of its routing.

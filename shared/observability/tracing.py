@@ -43,11 +43,13 @@ class MessageTrace:
 
     Attributes:
         span: the attempt's span.
-        fields: the fields of the log records of the attempt.
+        fields: the fields of the log records of the attempt, masked.
+        is_recorded: whether the span belongs to a trace: tracing is on.
     """
 
     span: trace.Span
     fields: dict[str, str]
+    is_recorded: bool
 
     @classmethod
     def start(cls, traceparent: str, **fields: str) -> MessageTrace:
@@ -64,22 +66,22 @@ class MessageTrace:
             attributes=prefixed_attributes(**fields),
             links=_links() if traceparent else [],
         )
-        return cls(span, fields)
+        return cls(span, log_context.mask(fields), span.get_span_context().is_valid)
 
     def active(self) -> AbstractContextManager[None]:
         """Make the span current, and add its fields to log records, within the context."""
-        return self._current() if self.span.get_span_context().is_valid else log_context.bind(**self.fields)
+        return self._current() if self.is_recorded else log_context.Binding(self.fields)
 
     @contextmanager
     def _current(self) -> Iterator[None]:
         use = trace.use_span(self.span, record_exception=False, set_status_on_exception=False)
-        with use, log_context.bind(**self.fields):
+        with use, log_context.Binding(self.fields):
             yield
 
     def add(self, **fields: str) -> None:
         """Add fields that are known by now."""
         self.span.set_attributes(prefixed_attributes(**fields))
-        self.fields.update(fields)
+        self.fields.update(log_context.mask(fields))
 
     def end(self) -> None:
         """End the span."""

@@ -378,6 +378,8 @@ class Storage:
     """Removes the temporary files that killed processes left; returns their number."""
     release_dead: Callable[[], int] = lambda: 0
     """Releases the messages and leases of killed processes, where the owner is known; returns their number."""
+    parallel: int = 16
+    """Operations at once with which one client of the storage does best."""
 
 
 MAX_FILTERED_SCANS: Final = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from shared.storage.base import SHARED_TABLES, Change, Delete, Table, partition_of
@@ -81,6 +82,11 @@ def _most_bytes(change: Change) -> int:
     for name, value in change.values.items():
         size += len(name) + _PROPERTY_BYTES
         if isinstance(value, str):
-            # Of printable ASCII, only quotation marks and backslashes are escaped, with another character.
-            size += 2 * len(value) if value.isascii() and value.isprintable() else len(json.dumps(value))
+            size += _most_text_bytes(value)
     return size
+
+
+@lru_cache(maxsize=16)  # The claims of a message have most of their texts in common.
+def _most_text_bytes(text: str) -> int:
+    # Of printable ASCII, only quotation marks and backslashes are escaped, with another character.
+    return 2 * len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))

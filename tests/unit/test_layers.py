@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("shared.clock", "shared.errors", "shared.keys", "shared.temporary_files"),
+    ("shared.clock", "shared.errors", "shared.keys", "shared.parallel", "shared.temporary_files"),
     ("shared.addresses", "shared.backoff", "shared.observability", "shared.queue_messages", "shared.setting_values"),
     ("shared.mime", "shared.routing", "shared.storage"),
     ("shared.config", "shared.lease", "shared.receipts"),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from shared.parallel import run_each
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
 MAX_PARALLEL = 16
@@ -38,12 +39,7 @@ def sync_folder(folder: str | Path) -> None:
 
 def sync_folders(folders: Collection[str]) -> None:
     """Return after several folders' entries are on the disk. A disk completes parallel requests with one flush."""
-    if len(folders) <= 1:
-        for folder in folders:
-            sync_folder(folder)
-    else:
-        for _ in _pool().map(sync_folder, folders):
-            pass
+    run_each(_pool(), MAX_PARALLEL, sync_folder, list(folders))
 
 
 @cache
