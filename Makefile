@@ -4,8 +4,8 @@
 PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) $(shell command -v python3.13 2>/dev/null) $(shell command -v python3 2>/dev/null))
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
-# Number of processes that run tests in parallel, each with its own servers.
-WORKERS ?= auto
+# Number of processes that run tests in parallel, each with its own servers. One more than cores, since tests also wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # The tests of infra/ that need neither the compiler nor a package. Queries need Kusto's language service (make servers).
 INFRA_TESTS := $(filter-out tests/infra/test_package.py $(if $(wildcard .tools/kusto/installed),,tests/infra/test_queries.py),$(wildcard tests/infra/test_*.py))

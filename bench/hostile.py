@@ -159,13 +159,13 @@ def child() -> None:
 
 
 def _cost(kind: str, size: int) -> list[float]:
-    from tests.unit.mime.test_hostile_kinds import cost, resident  # noqa: PLC0415  the parent does not need it
+    from tests.unit.mime.test_hostile_kinds import read, resident  # noqa: PLC0415  the parent does not need it
 
-    cost(WARM_UP)
+    read(WARM_UP)
     data = KINDS[kind](size)
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # proc(5): resets VmHWM
     before, started = resident("VmRSS"), time.process_time()
-    cost(data)
+    read(data)
     return [(time.process_time() - started) / len(data) * MEGABYTE, resident("VmHWM") - before]
 
 

@@ -41,7 +41,7 @@ def write_seeds(folder: Path) -> int:
     for kind in KINDS.values():
         _keep(folder, kind(HOSTILE_SIZE))
     # The tests that measure time read the hostile kinds again, larger.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "fuzz.seeds", "tests/unit/mail"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "fuzz.seeds", "tests/unit/mime"]
     left_out = [f"--ignore=tests/unit/mime/{name}.py" for name in ("test_hostile_kinds", "test_hostile")]
     subprocess.run([*command, *left_out], cwd=ROOT, env=os.environ | {FOLDER: str(folder)}, check=True)
     return sum(1 for _ in folder.iterdir())

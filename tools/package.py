@@ -8,6 +8,7 @@ lists. FILE.zip has the same content.
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -19,6 +20,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -149,9 +151,26 @@ def dependencies() -> Path:
         PackageNotBuilt: the dependencies cannot be installed, or Python 3.13 is missing.
         UnknownModule: the Graph SDK is not built as `tools.prune` expects.
     """
-    sources = [ROOT / path for path in app_files() if path.suffix == ".py"]
-    sources += [ROOT / name for name in ("requirements.txt", "pyproject.toml", "tools/prune.py", "tools/package.py")]
-    return _cached("pruned", _digest(path.read_bytes() for path in sources), _prune)
+    return _cached("pruned", _current_pruning_key(), _prune)
+
+
+def pruning_key(app: prune.App) -> str:
+    """Return a digest of everything on which pruning depends: it takes most of a minute.
+
+    Of the app these are all imports, and the code of the modules that use the Graph SDK.
+    """
+    files = ("requirements.txt", "pyproject.toml", "tools/prune.py", "tools/package.py")
+    parts = [repr(sorted(app.imports())), *(ast.dump(app.trees[path]) for path in app.sdk_files())]
+    return _digest([*(part.encode() for part in parts), *((ROOT / name).read_bytes() for name in files)])
+
+
+@cache
+def _current_pruning_key() -> str:
+    return pruning_key(_app())
+
+
+def _app() -> prune.App:
+    return prune.App(ROOT, [path for path in app_files() if path.suffix == ".py"])
 
 
 def build(target: Path, root: Path = ROOT, packages: Path | None = None) -> int:
@@ -204,7 +223,7 @@ def find_python() -> str:
 def _prune(folder: Path) -> None:
     """Copy what the app needs of the locked packages, with the bytecode of the modules that it imports."""
     locked = install_locked()
-    app = prune.App(ROOT, [path for path in app_files() if path.suffix == ".py"])
+    app = _app()
     site = prune.SitePackages(locked)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = prune.needed_distributions(app, site, project["dependencies"], MARKERS)

@@ -74,6 +74,14 @@ class App:
         package = ".".join(path.parent.parts)
         return {name for node in ast.walk(self.trees[path]) for name, _ in _imported(node, package)}
 
+    def sdk_files(self) -> list[Path]:
+        """Return the files that import the SDK or its framework, and thus decide which functions of the SDK can run."""
+        return [
+            path
+            for path in self.trees
+            if any(_is_sdk(name) or name.startswith(FRAMEWORK) for name in self.imports_of(path))
+        ]
+
 
 class SitePackages:
     """A folder with installed packages."""
@@ -154,12 +162,10 @@ class _Reach:
         self._waiting: dict[str, list[tuple[Sequence[ast.stmt], str]]] = defaultdict(list)
         self._modules: list[str] = []
         self._bodies: list[tuple[Sequence[ast.stmt], str]] = []
-        for path, tree in app.trees.items():
+        for path in app.sdk_files():
             imports = app.imports_of(path)
-            if not any(_is_sdk(name) or name.startswith(FRAMEWORK) for name in imports):
-                continue
             self._modules += sorted(name for name in imports if _is_sdk(name))
-            for name in (*_attributes([tree]), *(name.rpartition(".")[2] for name in imports)):
+            for name in (*_attributes([app.trees[path]]), *(name.rpartition(".")[2] for name in imports)):
                 self._use(name)
 
     def files(self) -> set[Path]:

@@ -10,20 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import ROOT, assert_all_stored, mailroom, opened
+from tests.end_to_end.command import ROOT, assert_all_stored, mailroom, opened, run_mailroom
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "mailroom_cli", "settings", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_mailroom("settings", *map(str, words), timeout=60, cwd=ROOT)
 
 
 def write_settings(folder: Path, **values: str) -> Path:
@@ -73,6 +66,15 @@ def test_from_a_new_settings_file_to_drained_mail(dovecot: Dovecot, tmp_path: Pa
         assert len(list(stores.blobs.list("routed/helpdesk/"))) == 3
     finally:
         stores.close()
+
+
+def test_the_command_runs_in_a_new_interpreter_without_warnings(tmp_path: Path) -> None:
+    """A new interpreter starts it; the other tests fork a process that has imported the app."""
+    file = tmp_path / "local.settings.json"
+    for words, status in (((), 0), (("--output", file), 0), (("--check", "--settings", file), 1)):
+        command = [sys.executable, "-W", "error", "-m", "mailroom_cli", "settings", *words]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode, ran.stderr.count("Traceback")) == (status, 0), ran.stderr
 
 
 def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from tools.package import (
     dependencies,
     install_locked,
     packaged,
+    pruning_key,
     size,
 )
 from tools.prune import App, SitePackages, needed_distributions, reachable_sdk
@@ -198,6 +199,17 @@ def deployed_app(tmp_path: Path, **changes: str) -> App:
     for name, text in changes.items():
         (tmp_path / f"shared/{name}.py").write_text(text)
     return App(tmp_path, [*files, *(Path(f"shared/{name}.py") for name in changes)])
+
+
+@pytest.mark.slow
+def test_the_dependencies_are_pruned_again_if_imports_or_uses_of_the_graph_sdk_change(tmp_path: Path) -> None:
+    key = pruning_key(deployed_app(tmp_path))
+    errors = (ROOT / "shared/errors.py").read_text()
+    assert pruning_key(deployed_app(tmp_path, errors=errors + "\nVALUE = sum([1]).real\n")) == key
+    assert pruning_key(deployed_app(tmp_path, errors=errors + "\nimport wave\n")) != key
+    client = (ROOT / "shared/mailboxes/graph/client.py").read_text()
+    use = "\n\ndef use(builder):\n    return builder.calendars\n"
+    assert pruning_key(deployed_app(tmp_path, errors=errors, **{"mailboxes/graph/client": client + use})) != key
 
 
 @pytest.mark.slow

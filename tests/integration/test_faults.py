@@ -19,7 +19,7 @@ from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from shared.storage.factory import open_storage
-from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled, failure_points
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled, failure_points, failure_points_of_kind
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -161,10 +161,12 @@ KINDS = {
 @pytest.mark.parametrize("way", FailureMode, ids=lambda way: way.value.replace(" ", "-"))
 @pytest.mark.parametrize("kind", KINDS)
 def test_8_1_a_fault_at_every_step(kind: str, way: FailureMode, tmp_path: Path) -> None:
+    """The four modes together use every operation. `make test-soak` uses every operation in every mode."""
     undisturbed = operations(**KINDS[kind])
     assert len(undisturbed) > 100
     fault_at = partial(FaultInjector, way=way)
-    for at in failure_points(undisturbed, way, routing=1 if kind == "imap" else 5):
+    is_first = kind == "imap"
+    for at in failure_points(undisturbed, way) if is_first else failure_points_of_kind(undisturbed, way):
         folder = tmp_path / str(at)
         fixture = FaultFixture(folder, **KINDS[kind])
         faults = fault_at(at)

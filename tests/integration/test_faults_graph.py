@@ -25,10 +25,9 @@ from tests.integration.test_faults import (
     FaultFixture,
     assert_nothing_lost_nothing_doubled,
 )
-from tests.servers.faults import FailureMode, FaultInjector, failure_points
+from tests.servers.faults import FailureMode, FaultInjector, failure_points_of_kind
 from tests.servers.graph import Graph
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
-from tests.sizes import size
 
 _worlds = itertools.count()
 
@@ -106,6 +105,10 @@ WAYS = [
 def test_8_1_a_fault_at_every_step_of_graph(
     way: FailureMode, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The modes together use every operation of a poll. `make test-soak` uses all operations in every mode.
+
+    `test_arrival_faults.py` and `test_route_batch_faults.py` use the operations of intake and routing in more modes.
+    """
     monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     tokens = graph.tokens
     undisturbed = GraphFaultFixture(tmp_path / "0", graph, tokens, after)
@@ -117,8 +120,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
     # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(FaultInjector, way=way)
-    # Each run takes most of a second. `make test-soak` uses all operations.
-    for at in failure_points(counting.names, way, routing=5)[:: size(2, soak=1)]:
+    for at in failure_points_of_kind(counting.names, way):
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+import shared.mailboxes.greeting
 from shared.config import MailboxSettings, MailProtocol, Tls
 from shared.errors import ConnectFailed, MailboxError, TlsRefused
 from shared.mailboxes.base import Mailbox
-from shared.mailboxes.greeting import GREETING_PATIENCE
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from tests.integration.imap_support import Peer as ImapPeer
@@ -27,6 +27,14 @@ OPEN: dict[MailProtocol, Callable[[MailboxSettings], Mailbox]] = {
     MailProtocol.POP3: lambda settings: Pop3Mailbox(settings, no_token),
 }
 BOTH = (MailProtocol.IMAP, MailProtocol.POP3)
+PATIENCE = 0.5
+"""Seconds without a greeting after which TLS is tried; users wait longer."""
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shared.mailboxes.greeting.GREETING_PATIENCE > PATIENCE
+    monkeypatch.setattr(shared.mailboxes.greeting, "GREETING_PATIENCE", PATIENCE)
 
 
 def refusal(settings: MailboxSettings, kind: type[MailboxError]) -> str:
@@ -102,13 +110,13 @@ def test_implicit_tls_at_a_port_for_starttls_is_noticed(dovecot: Dovecot, protoc
 
 class LatePop3(ScriptedPop3):
     def _converse(self, peer: Peer) -> None:
-        time.sleep(GREETING_PATIENCE + 1)
+        time.sleep(2 * PATIENCE)
         super()._converse(peer)
 
 
 class LateImap(ScriptedImap):
     def _serve(self, peer: ImapPeer) -> None:
-        time.sleep(GREETING_PATIENCE + 1)
+        time.sleep(2 * PATIENCE)
         with suppress(AssertionError, AttributeError):  # the second connection sends a TLS handshake, which is not IMAP
             super()._serve(peer)
         peer.stream.close()

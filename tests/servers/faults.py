@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Generator, Sequence
 from enum import Enum
 from functools import wraps
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
 from shared.storage.base import Storage
-from tests.sizes import size
+from tests.sizes import SOAK, size
 
 
 class ProcessKilled(BaseException):
@@ -26,25 +27,54 @@ class FailureMode(Enum):
     GONE_AFTER = "gone after"
 
 
-def failure_points(names: Sequence[str], way: FailureMode, *, routing: int = 1) -> list[int]:
+def failure_points(names: Sequence[str], way: FailureMode, *, quarters: bool = False) -> list[int]:
     """Return the numbers of the operations that fail, each in a run of its own.
 
-    `make test-soak` uses all operations. `make test` leaves out runs that repeat others:
+    `make test-soak` uses all operations in every mode. `make test` distributes them among the modes, each of which is a
+    test of its own:
 
-    * A process that ends after an operation leaves the same state as one that ends before the next operation.
-      GONE_AFTER therefore uses every third operation, with a GONE_BEFORE at every operation in another test.
-    * Routing does not depend on the kind of mailbox. Its operations are all used for one kind of mailbox, and for the
-      others each `routing`-th operation.
+    * A process that ends after an operation leaves the same state as one that ends before the next operation. Ends
+      before and after each odd operation therefore leave every state once.
+    * Of the operations of one name, every other one raises, and the others lose their reply. So each operation fails,
+      and each name in both modes.
+
+    Args:
+        names: the names of the operations of an undisturbed run.
+        way: the mode in which they fail.
+        quarters: whether each operation fails in one mode only, of which each name has several. It is for code whose
+            states are all used by another test.
+    """
+    points = []
+    occurrences: Counter[str] = Counter()
+    for number, name in enumerate(names, 1):
+        occurrence = occurrences[name]
+        occurrences[name] += 1
+        if SOAK:
+            fails = True
+        elif quarters:
+            fails = occurrence % len(FailureMode) == list(FailureMode).index(way)
+        elif way in (FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER):
+            fails = number % 2 == 1
+        else:
+            fails = names.count(name) == 1 or occurrence % 2 == (way is FailureMode.REPLY_LOST)
+        if fails:
+            points.append(number)
+    return points
+
+
+def failure_points_of_kind(names: Sequence[str], way: FailureMode) -> list[int]:
+    """Return the numbers of the operations that fail for a kind of mailbox, where all are used for another kind.
+
+    Each operation of a poll fails in one mode. Routing does not depend on the kind of mailbox: `make test` uses a fifth
+    of its operations.
 
     Args:
         names: the names of the operations of an undisturbed run: polls first, then routing.
         way: the mode in which they fail.
-        routing: the step between two operations of routing.
     """
     polls = names.index("receive", names.index("receive") + 1)
-    step = size(3, soak=1) if way is FailureMode.GONE_AFTER else 1
-    routing = size(max(routing, step), soak=1)
-    return [*range(1, polls + 1, step), *range(polls + 1, len(names) + 1, routing)]
+    points = failure_points(names, way, quarters=True)
+    return [*(at for at in points if at <= polls), *[at for at in points if at > polls][:: size(5, soak=1)]]
 
 
 class FaultInjector:

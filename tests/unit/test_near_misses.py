@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 
 import pytest
 
 from shared.routing.decision import failed_conditions, first_failed_condition
 from shared.routing.model import FailedCondition, Route, RoutingInput
-from shared.routing.near_misses import MAX_COMPARISONS, MAX_LENGTH, NearMiss, NearMisses
+from shared.routing.near_misses import MAX_LENGTH, NearMiss, NearMisses
 from shared.routing.route_table import RouteTable
+from tests.cpu_time import within
 
 TABLE = RouteTable(
     [
@@ -50,12 +50,16 @@ def test_a_message_with_many_recipients_and_routes_takes_bounded_time() -> None:
     def address(length: int) -> str:
         return "".join(chosen.choices("abcd", k=length)) + "@example.com"
 
-    near_misses = NearMisses(RouteTable([Route(name=f"r{n}", address=address(MAX_LENGTH)) for n in range(10_000)]))
-    start = time.process_time()
-    for _ in range(1000):
-        near_misses.find(address(MAX_LENGTH))
-    near_misses.find("a" * 60 + "@" + "b" * 60 + ".example")
-    assert time.process_time() - start < 30, f"it compared more than {MAX_COMPARISONS} texts"
+    table = RouteTable([Route(name=f"r{n}", address=address(MAX_LENGTH)) for n in range(10_000)])
+    addresses = [*(address(MAX_LENGTH) for _ in range(1000)), "a" * 60 + "@" + "b" * 60 + ".example"]
+
+    def search() -> NearMisses:
+        near_misses = NearMisses(table)
+        for item in addresses:
+            near_misses.find(item)
+        return near_misses
+
+    near_misses = within(15, search)  # otherwise it compared more than MAX_COMPARISONS texts
     assert near_misses.find("sals@example.com") == [], "the limit counts for all addresses together"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 import pytest
 
 from shared.mime.authentication import dmarc_domain
 from shared.mime.parser import parse
+from tests.cpu_time import within
 
 RECEIVED = "Received: from mail.customer.example (mail.customer.example [192.0.2.1]) by mx.example.com with ESMTPS id 1"
 INNER = "Received: from mx.example.com by inner.example.com with LMTP id 2"
@@ -118,6 +119,5 @@ def test_4_1_exchange_online_omits_the_authserv_id() -> None:
 
 def test_7_6_hostile_fields_take_linear_time() -> None:
     for value in ("(" * 500_000, ";" * 500_000, "dmarc=pass header.from=a.example;" * 20_000, '"' * 500_001):
-        begin = time.process_time()
-        domain(f"Authentication-Results: mx.example.com; {value}", RECEIVED)
-        assert time.process_time() - begin < 2
+        results = f"Authentication-Results: mx.example.com; {value}"
+        within(2, partial(domain, results, RECEIVED))

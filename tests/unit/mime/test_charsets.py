@@ -6,7 +6,6 @@ import base64
 import codecs
 import encodings
 import pkgutil
-import time
 
 import pytest
 
@@ -18,6 +17,7 @@ from shared.mime.charset_labels import PYTHON_CODECS, codec_for, is_ascii_compat
 from shared.mime.defects import Defects
 from shared.mime.encoded_words import decode_words
 from shared.mime.parser import Message, parse
+from tests.cpu_time import within
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -280,10 +280,8 @@ def test_broken_utf_8_stays_utf_8() -> None:
 
 def test_guesses_are_few_and_fast() -> None:
     parts = b"".join(b"--b\nContent-Type: text/plain\n\ncaf\xe9 %d\n" % number for number in range(3000))
-    started = time.process_time()
-    message = parse(b"Content-Type: multipart/mixed; boundary=b\n\n" + parts)
+    message = within(5, lambda: parse(b"Content-Type: multipart/mixed; boundary=b\n\n" + parts))
     assert message.text.count("é") == 3000
-    assert time.process_time() - started < 5
     assert len(take_sample(b"a" * 300_000 + b"\xe9")) == 0
     assert len(take_sample(b"a" * 200_000 + b"\xe9" * 50_000)) <= 1500
 

@@ -1,12 +1,12 @@
 """Uuencoded files in the text, as mailers without MIME send them."""
 
 import binascii
-import time
 
 import pytest
 
 from shared.mime.parser import Message, parse
 from shared.mime.transfer_encoding import MAX_UU_FILES
+from tests.cpu_time import within
 
 CONTENT = bytes(range(256)) * 3
 
@@ -111,6 +111,4 @@ HOSTILE = {
 @pytest.mark.parametrize("begin", [b"begin 644", b"begin 644 x\n#86)C\n"])
 def test_7_6_no_text_with_files_takes_long(begin: bytes, pattern: bytes) -> None:
     data = b"X: y\n\n" + begin + pattern * (500_000 // len(pattern))
-    began = time.thread_time()
-    parse(data)
-    assert time.thread_time() - began < 10  # ten times what is promised: machines that run tests are busy
+    within(2, lambda: parse(data))
