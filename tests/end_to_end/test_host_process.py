@@ -70,10 +70,8 @@ def test_sigterm_lets_a_running_function_finish(tmp_path: Path) -> None:
         queue.put_many(["sleep 1.5"])
         _wait_until_taken(database)
         process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "ended in order\n"), err
-    assert 0.5 < time.monotonic() - began < 20
     assert queue.length() == 0  # the function finished, and its message was deleted
     database.close()
 

@@ -142,7 +142,7 @@ def stalls_and_deaths(step: int) -> Iterator[tuple[int, int, list[int]]]:
                 break
 
 
-def step_of(world: ReplayFixture, azure: int = 23) -> int:
+def step_of(world: ReplayFixture, azure: int = 41) -> int:
     """Return the step between two operations. An operation on Azurite takes longer; `make test-soak` skips none."""
     return size(azure if is_azure(world) else 7, soak=1)
 
@@ -176,7 +176,7 @@ def snapshot(stores: Storage) -> dict[str, object]:
 @pytest.mark.parametrize("name", CASES)
 def test_8_5_a_late_worker_that_dies_at_any_operation_leaves_nothing(world: ReplayFixture, name: str) -> None:
     case = CASES[name]
-    step = step_of(world) if name in ON_AZURITE or not is_azure(world) else size(41, soak=1)
+    step = step_of(world) if name in ON_AZURITE or not is_azure(world) else size(61, soak=1)
     world.poll_and_route(BOTH, BYSTANDER)
     before = snapshot(world.stores)
     left_something = 0

@@ -20,7 +20,7 @@ from tests.grown_store import GrownStore, grown_store
 from tests.servers import azurite
 from tests.sizes import size
 
-ARRIVALS = size(2_000, soak=10_000)
+ARRIVALS = size(1_000, soak=10_000)
 """The rows of all arrivals are more than any bound below."""
 
 MEASURED: Mapping[str, tuple[int, int]] = {

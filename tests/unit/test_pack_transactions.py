@@ -53,7 +53,7 @@ def test_groups_of_different_partitions_are_apart() -> None:
 def test_tables_that_do_not_share_partitions_are_apart() -> None:
     key = digest("x")
     groups = [[Create(table, key, {})] for table in Table]
-    assert sizes(groups) == [3, *[1] * (len(Table) - 3)], "receipts, outbox and index"
+    assert sizes(groups) == [4, *[1] * (len(Table) - 4)], "receipts, outbox, index and tombstones"
 
 
 def test_a_record_is_changed_once_in_a_transaction() -> None:
