@@ -27,8 +27,8 @@ PROCESS_COUNT = "FUNCTIONS_WORKER_PROCESS_COUNT"
 MAX_PROCESSES = 10
 """The largest value of the setting in Azure Functions."""
 
-DEFAULT_PROCESSES = 4
-"""Processes without the setting, if the machine has as many cores: together about as fast as one mailbox is drained."""
+MAX_CORES = 4
+"""Cores that are used without the setting: their processes are together about as fast as one mailbox is drained."""
 
 PRELOAD = ("function_app", "mailroom_cli.worker", "shared.storage.folder.records")
 """Modules that every process needs."""
@@ -51,14 +51,17 @@ def worker_pool(app: App, settings_file: Path) -> PoolConfig | None:
 
 
 def process_count(environment: Mapping[str, str]) -> int:
-    """Return the number of processes: as set, or else one for each core.
+    """Return the number of processes: as set, or else one more than cores, since each of them also waits for the disk.
+
+    With one core, there is no further process.
 
     Raises:
         ConfigurationError: the setting is invalid.
     """
     text = environment.get(PROCESS_COUNT, "").strip()
     if not text:
-        return min(_cores(), DEFAULT_PROCESSES)
+        cores = min(_cores(), MAX_CORES)
+        return cores + 1 if cores > 1 else 1
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_PROCESSES:
         raise ConfigurationError(f"{PROCESS_COUNT} is invalid: set a whole number from 1 to {MAX_PROCESSES}")
     return int(text)

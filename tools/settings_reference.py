@@ -78,7 +78,7 @@ _OF_THE_PLATFORM: Final[Mapping[str, str]] = {
     "has it since it was created.",
     "PYTHON_THREADPOOL_THREAD_COUNT": "How many functions run at a time in one worker: [host.json](host.md).",
     "FUNCTIONS_WORKER_PROCESS_COUNT": "How many processes route messages into a folder on this machine, 1 to 10; "
-    "default: one for each core, up to 4. [Worker processes](host.md#worker-processes).",
+    "default: one more than cores, up to 5. [Worker processes](host.md#worker-processes).",
     "PYTHON_ENABLE_OPENTELEMETRY": "The worker passes the host's trace on to the app: [telemetry](telemetry.md).",
     "AzureWebJobsStorage__accountName": "The account of the app's own storage, in place of a connection string.",
     "AzureWebJobsStorage__credential": "The host signs in to it by the app's identity.",
