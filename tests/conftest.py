@@ -153,6 +153,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if f"{path}/".startswith(SLOW) else None
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a set in a test's id by its sorted elements.
+
+    All workers of pytest-xdist must collect the same ids. The order of a set depends on the hash seed, and also on
+    whether a worker compiled the file or read it from the cache.
+    """
+    if isinstance(val, set | frozenset):
+        return "{" + ", ".join(sorted(map(repr, val))) + "}"
+    return None
+
+
 def pytest_report_header() -> str:
     """Return the variables that reproduce this run."""
     return f"PYTHONHASHSEED={HASH_SEED} TMPDIR={tempfile.gettempdir()} MAILROOM_SOAK={int(SOAK) or ''}"
