@@ -117,7 +117,7 @@ def sweep_until_folded(storage: Storage, store: GrownStore, settings: Path, conn
         began, cpu = time.perf_counter(), time.process_time()
         folded: list[int] = []
         with log.logging():
-            sweep = Thread(target=lambda found: found.append(fold(storage.records, datetime.now(UTC))), args=[folded])
+            sweep = Thread(target=lambda counts: counts.append(fold(storage.records, datetime.now(UTC))), args=[folded])
             sweep.start()
             if not rows:
                 progress(f"growth: status during the first sweep, {_check_status(store, settings):.1f} s")

@@ -18,6 +18,7 @@ from functions_host.output_bindings import messages_by_queue
 from functions_host.worker import Engine, InvocationError, InvocationResult
 from functions_host.worker_messages import TypedData
 from functions_host.worker_pool import WorkerPool
+from functions_host.worker_process import Call
 from shared.errors import MailroomError
 from shared.storage.base import Queue, Storage
 
@@ -156,7 +157,7 @@ class FunctionInvoker:
         pool = self._worker_pool
         if pool is not None and isinstance(trigger, QueueTrigger) and pool.has(trigger.queue):
             async with pool.place() as run:
-                result = await self._in_time(run(function, inputs, metadata, traceparent))
+                result = await self._in_time(run(Call(function.name, inputs, metadata, traceparent)))
         else:
             result = await self._in_time(self._engine.invoke(function, inputs, metadata, traceparent=traceparent))
         if result.error is not None:

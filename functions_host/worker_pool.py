@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from functions_host.function_index import Function
 from functions_host.worker import Engine, InvocationError, InvocationResult
-from functions_host.worker_messages import TypedData
 from functions_host.worker_process import Call, Setup, WorkerDied, WorkerNotStarted, WorkerProcess
 
 log = logging.getLogger("mailroom.host")
@@ -28,10 +26,8 @@ log = logging.getLogger("mailroom.host")
 WORKER_DIED = "WorkerProcessDied"
 """The `InvocationError.kind` of a function whose process ended."""
 
-Run = Callable[
-    [Function, Mapping[str, TypedData], Mapping[str, TypedData] | None, str | None], Awaitable[InvocationResult]
-]
-"""Runs a function: its input parameters, the trigger's metadata, and the trace that it belongs to."""
+Run = Callable[[Call], Awaitable[InvocationResult]]
+"""Runs a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class PoolConfig:
 
     Attributes:
         queues: the names of their queues.
-        processes: processes at most. With 1 there is no further process.
+        processes: processes at most. With 1, this process runs all of them.
         setup: prepares a process.
         preload: modules that a process needs.
         busy_seconds: seconds without a pause after which the processes are started.
@@ -135,29 +131,16 @@ class WorkerPool:
         self._start_missing()
 
     def _use_this_process(self) -> None:
-        """Run functions in this process again if there is no other one."""
+        """Run functions in this process again if all others have ended."""
         if not self._processes and self._is_local_retired:
             self._is_local_retired = False
             self._free.put_nowait(None)
 
-    async def _run_here(
-        self,
-        function: Function,
-        inputs: Mapping[str, TypedData],
-        metadata: Mapping[str, TypedData] | None,
-        traceparent: str | None,
-    ) -> InvocationResult:
-        return await self._engine.invoke(function, inputs, metadata, traceparent=traceparent)
+    async def _run_here(self, call: Call) -> InvocationResult:
+        function = self._engine.function(call.function)
+        return await self._engine.invoke(function, call.inputs, call.metadata, traceparent=call.traceparent)
 
-    async def _run_in(
-        self,
-        worker: WorkerProcess,
-        function: Function,
-        inputs: Mapping[str, TypedData],
-        metadata: Mapping[str, TypedData] | None,
-        traceparent: str | None,
-    ) -> InvocationResult:
-        call = Call(function.name, inputs, metadata, traceparent)
+    async def _run_in(self, worker: WorkerProcess, call: Call) -> InvocationResult:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, worker.run, call)
         except WorkerDied as error:

@@ -53,7 +53,7 @@ def worker_pool(app: App, settings_file: Path) -> PoolConfig | None:
 def process_count(environment: Mapping[str, str]) -> int:
     """Return the number of processes: as set, or else one more than cores, since each of them also waits for the disk.
 
-    With one core, there is no further process.
+    With one core, no further process is started.
 
     Raises:
         ConfigurationError: the setting is invalid.

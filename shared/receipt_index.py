@@ -376,16 +376,16 @@ class ReceiptIndex:
 
     def _totals(self) -> dict[str, Record]:
         """Return the totals of the partitions that have rows, by the partition's digit."""
-        found = self.records.get_many(Table.INDEX, [digit + ENTRIES for digit in PARTITIONS])
-        return {key[0]: record for key, record in sorted(found.items())}
+        totals = self.records.get_many(Table.INDEX, [digit + ENTRIES for digit in PARTITIONS])
+        return {key[0]: record for key, record in sorted(totals.items())}
 
     def _entries(self, *where: Filter) -> list[OutcomeEntry]:
         """Return the entries that match one of several filters."""
         filters = [replace(filter_, key_prefix=digit + ENTRIES) for filter_ in where for digit in PARTITIONS]
-        found = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), filters)
+        pages = self._map(lambda filter_: list(self.records.scan(Table.INDEX, filter_)), filters)
         # The totals have the prefix as their key.
         return [
-            OutcomeEntry.from_record(record) for record in chain.from_iterable(found) if len(record.key) > KEY_START
+            OutcomeEntry.from_record(record) for record in chain.from_iterable(pages) if len(record.key) > KEY_START
         ]
 
     def count_waiting(self, *, mailbox: str = "", since: datetime | None = None, until: datetime | None = None) -> int:
@@ -440,8 +440,8 @@ class ReceiptIndex:
 
     def _read(self, arrivals: Sequence[str]) -> list[Receipt]:
         """Return the receipts of arrivals, in their order. A receipt may be gone."""
-        found = self.records.get_many(Table.RECEIPTS, arrivals) if arrivals else {}
-        return [Receipt.from_record(found[arrival]) for arrival in arrivals if arrival in found]
+        records = self.records.get_many(Table.RECEIPTS, arrivals) if arrivals else {}
+        return [Receipt.from_record(records[arrival]) for arrival in arrivals if arrival in records]
 
     @staticmethod
     def _map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

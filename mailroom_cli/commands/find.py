@@ -41,7 +41,7 @@ def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list
         limit: largest number of arrivals to return.
 
     Raises:
-        MessageMissing: the query has an id, and there is no such message.
+        MessageMissing: no message has the id of the query.
         ConfigurationError: several messages have such an id.
         TransientError: the storage failed.
     """

@@ -142,7 +142,7 @@ def find_newest_first(records: Records, query: ArrivalQuery) -> Iterator[Receipt
     senders and texts: by these, all receipts of the time are read.
 
     Raises:
-        MessageMissing: the query has an id, and there is no such message.
+        MessageMissing: no message has the id of the query.
         ConfigurationError: several messages have such an id.
     """
     if query.id:
