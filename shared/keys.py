@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
 SHORT = 12
 """Hex digits of a digest in a path."""
@@ -15,9 +16,13 @@ BATCH = 15
 """Hex digits that name a batch of arrivals in the keys of their outbox entries."""
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+"""Encodes as JSON. `json.dumps` would build an encoder for each call."""
+
+
 def digest(*parts: str) -> str:
     """Return the SHA-256 hex digest of an unambiguous (JSON) encoding of `parts`."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_encode(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
@@ -30,7 +35,12 @@ def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
         folder: the folder as the settings name it; empty if server keys are unique in the whole mailbox (Graph).
         server_key: `UIDVALIDITY.UID`, a UIDL, Graph's immutable id, or, without server keys, the digest of the bytes.
     """
-    return digest("folder", mailbox, folder)[:PARTITION] + digest("arrival", mailbox, folder, server_key)[PARTITION:]
+    return _folder_partition(mailbox, folder) + digest("arrival", mailbox, folder, server_key)[PARTITION:]
+
+
+@lru_cache(maxsize=64)
+def _folder_partition(mailbox: str, folder: str) -> str:
+    return digest("folder", mailbox, folder)[:PARTITION]
 
 
 def reused_arrival_key(arrival: str, size: int, received: str) -> str:

@@ -199,6 +199,23 @@ class BlobVersion:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A blob to create.
+
+    Attributes:
+        path: relative, with `/`.
+        data: the bytes, or a file with the bytes, which is streamed.
+        content_type: the content type to store with the blob.
+        download_name: the file name of a `Content-Disposition: attachment` to store with the blob; None: none.
+    """
+
+    path: str
+    data: bytes | Path
+    content_type: str
+    download_name: str | None = None
+
+
 class Blobs(Protocol):
     """Messages, results and records as files, by path.
 
@@ -213,6 +230,12 @@ class Blobs(Protocol):
             data: the bytes, or a file with the bytes, which is streamed.
             content_type: the content type to store with the blob.
             download_name: the file name of a `Content-Disposition: attachment` to store with the blob; None: none.
+        """
+
+    def create_many(self, blobs: Sequence[NewBlob]) -> list[bool]:
+        """Create blobs, several at once, and return for each whether it was created.
+
+        If one cannot be created, its error is raised when no other is being created any more. Some may exist then.
         """
 
     def flush(self) -> None:

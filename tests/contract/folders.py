@@ -29,6 +29,10 @@ storage = open_storage(location, location, "mail")
 """A program that opens the storage in the folder `argv[1]` at the time `argv[2]`."""
 
 
+NAMED_FILES = "import os\ndel os.O_TMPFILE\n"
+"""What to put before `OPEN` on a system, or for a file system, that has no files without names."""
+
+
 def opened_at(folder: Path) -> Storage:
     """Open the storage in a folder."""
     location = StorageLocation.parse(f"folder:{folder}", setting="TEST")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import WriteConflict
-from shared.storage.base import BlobVersion, Storage
+from shared.storage.base import BlobVersion, NewBlob, Storage
 
 TYPE = "application/octet-stream"
 MB = 1024 * 1024
@@ -25,6 +25,20 @@ def test_a_blob_is_created_once(stores: Storage) -> None:
     stores.blobs.flush()
     assert stores.blobs.read("a/b.txt") == b"first"
     assert stores.blobs.exists("a/b.txt")
+
+
+def test_many_blobs_are_created_once(stores: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"large" * MB)
+    blobs = [NewBlob(f"m/{n}", str(n).encode(), TYPE, download_name=f"{n}.bin") for n in range(40)]
+    blobs.append(NewBlob("m/large", source, TYPE))
+    assert stores.blobs.create("m/7", b"first", content_type=TYPE)
+    assert stores.blobs.create_many(blobs) == [n != 7 for n in range(41)]
+    assert stores.blobs.create_many(blobs) == [False] * 41
+    stores.blobs.flush()
+    assert stores.blobs.read("m/large") == source.read_bytes()
+    assert [stores.blobs.read(f"m/{n}") for n in range(40)] == [b"first" if n == 7 else b"%d" % n for n in range(40)]
+    assert stores.blobs.create_many([]) == []
 
 
 def test_a_folder_of_blobs_is_not_a_blob(stores: Storage) -> None:

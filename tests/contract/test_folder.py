@@ -14,7 +14,7 @@ import pytest
 from shared.storage.base import QueueName, Storage
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
 from shared.temporary_files import LEFTOVER_SECONDS
-from tests.contract.folders import OPEN, ROOT, opened_at, run_processes
+from tests.contract.folders import NAMED_FILES, OPEN, ROOT, opened_at, run_processes
 
 
 def test_4_4_one_of_several_processes_creates_each_blob_and_record(folder: Path) -> None:
@@ -47,30 +47,37 @@ storage.close()
     assert queue.length() == 0
 
 
-def test_8_1_a_kill_during_a_write_leaves_no_blob(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", NAMED_FILES], ids=["files without names", "named files"])
+def test_8_1_a_kill_during_a_write_leaves_no_blob(folder: Path, tmp_path: Path, before: str) -> None:
     """The writer reads from a pipe that stays open, so that it is certainly killed during its write."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = """
 storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
 """
-    command = [sys.executable, "-c", OPEN + program, str(folder), "0", str(pipe)]
+    command = [sys.executable, "-c", before + OPEN + program, str(folder), "0", str(pipe)]
     with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as pipe_end:
+        # A pipe holds 64 KiB at first (pipe(7)), so the writer has read most of it by then.
         pipe_end.write(b"x" * 3_000_000)
         pipe_end.flush()
-        temporary = folder / HIDDEN / "writing"
-        deadline = time.monotonic() + 20
-        while not sum(path.stat().st_size for path in temporary.iterdir()) > 1_000_000:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        assert written_files(writer.pid, folder) == [2]
         writer.send_signal(signal.SIGKILL)
         writer.wait()
+    left = list((folder / HIDDEN / "writing").iterdir())
+    assert len(left) == (1 if before else 0)
     storage = opened_at(folder)
     assert list(storage.blobs.list()) == []
     assert [path.name for path in folder.iterdir()] == [HIDDEN]
     assert storage.blobs.create("messages/ab/abc/raw.eml", b"whole", content_type="message/rfc822")
     assert storage.blobs.read("messages/ab/abc/raw.eml") == b"whole"
     storage.close()
+
+
+def written_files(process: int, folder: Path) -> list[int]:
+    """Return the whole megabytes of each file that a process has open in the folder of new files (proc(5))."""
+    entries = Path(f"/proc/{process}/fd").iterdir()
+    writing = f"{folder / HIDDEN / 'writing'}/"
+    return [entry.stat().st_size // 2**20 for entry in entries if str(entry.readlink()).startswith(writing)]
 
 
 def test_8_1_a_kill_between_link_and_unlink_leaves_the_blob_intact(folder: Path) -> None:
@@ -81,7 +88,7 @@ from shared.storage.folder import blobs
 blobs.os.unlink = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 storage.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
 """
-    command = [sys.executable, "-c", OPEN + program, str(folder), "0"]
+    command = [sys.executable, "-c", NAMED_FILES + OPEN + program, str(folder), "0"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     (temporary,) = (folder / HIDDEN / "writing").iterdir()
     assert temporary.samefile(folder / "a/raw.eml")
@@ -99,7 +106,7 @@ storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type=
 WRITTEN = """
 from shared.storage.folder import blobs
 link = blobs.os.link
-blobs.os.link = lambda *names: (Path(sys.argv[3]).open("rb").read(), link(*names))
+blobs.os.link = lambda *names, **options: (Path(sys.argv[3]).open("rb").read(), link(*names, **options))
 storage.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="message/rfc822")
 """
 
@@ -121,7 +128,7 @@ def test_8_1_only_temporary_files_of_killed_writers_are_removed(
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    command = [sys.executable, "-c", OPEN + program, str(folder), "0", str(pipe)]
+    command = [sys.executable, "-c", NAMED_FILES + OPEN + program, str(folder), "0", str(pipe)]
     with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as pipe_end:
         if program is WRITING:
             pipe_end.write(b"x" * 3_000_000)

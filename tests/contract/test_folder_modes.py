@@ -32,7 +32,13 @@ def record_modes(path):
         modes[str(entry.relative_to(path))] = entry.stat()
 
 fdatasync = os.fdatasync
-os.fdatasync = lambda handle: (record_modes(folder), fdatasync(handle))
+
+def observed_sync(handle):
+    record_modes(folder)
+    modes[".mailroom/writing/new"] = os.fstat(handle)
+    fdatasync(handle)
+
+os.fdatasync = observed_sync
 spool = Spool(5_000_000, 10**9)
 spool.write(b"x" * 5_000_000)
 content = spool.finish()

@@ -44,6 +44,32 @@ def test_merge_sets_properties_and_creates_the_record(stores: Storage) -> None:
     assert record.values == {"a": 1, "b": "y"}
 
 
+def test_a_merge_keeps_the_other_properties_as_they_are(stores: Storage) -> None:
+    kept: Values = {
+        "empty": "",
+        "json": '{"t": null, "x": [1, "\\u0000"]}',
+        "quotes": "'\"\\ \x01\x7f\u2028 \U0001fa91 \ufffd",
+        "large": 2**62 - 1,
+        "negative": -5,
+        "zero": 0,
+        "true": True,
+        "false": False,
+        "time": datetime(2026, 11, 29, 12, 30, 15, 123456, tzinfo=UTC),
+    }
+    key = digest("kept")
+    stores.records.merge(Table.MAILBOXES, key, {**kept, "changed": "2026"})
+    for changed in (datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC), "text", 7, False):
+        stores.records.merge_many(Table.MAILBOXES, {key: {"changed": changed}, digest("other"): {"changed": changed}})
+        record = stores.records.get(Table.MAILBOXES, key)
+        assert record is not None
+        assert record.values == {**kept, "changed": changed}
+        assert type(record.values["false"]) is bool
+        stores.records.merge(Table.MAILBOXES, key, {"changed": 1}, etag=record.etag)
+        record = stores.records.get(Table.MAILBOXES, key)
+        assert record is not None
+        assert record.values == {**kept, "changed": 1}
+
+
 def test_merge_with_a_stale_etag_is_a_conflict(stores: Storage) -> None:
     key = digest("three")
     stores.records.create(Table.MAILBOXES, key, {"a": 1})

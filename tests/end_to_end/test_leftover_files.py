@@ -22,6 +22,7 @@ from tests.servers.memory_app import let_time_pass
 
 KILLED_IN_FSYNC = """
 import os, signal, sys
+del os.O_TMPFILE  # as where files need names
 from shared.storage.folder import fsync
 fsync.os.fdatasync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv[0] = "mailroom"

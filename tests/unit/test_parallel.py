@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,50 @@ def test_calls_that_cannot_overlap_are_made_by_the_caller(pool: ThreadPoolExecut
 
 def test_without_items_nothing_is_called(pool: ThreadPoolExecutor) -> None:
     run_each(pool, THREADS, pytest.fail, [])
+
+
+def test_an_error_is_raised_when_no_call_is_running_and_no_further_calls_are_made(pool: ThreadPoolExecutor) -> None:
+    slow_began, failed, slow_ended = threading.Event(), threading.Event(), threading.Event()
+    called: list[int] = []
+
+    def call(item: int) -> None:
+        called.append(item)
+        if item == 0:
+            assert slow_began.wait(10)
+            failed.set()
+            raise ValueError(item)
+        slow_began.set()
+        assert failed.wait(10)
+        time.sleep(0.1)
+        slow_ended.set()
+
+    with pytest.raises(ValueError, match="0"):
+        run_each(pool, 2, call, range(1_000))
+    assert slow_ended.is_set()
+    assert sorted(called) == [0, 1]
+
+
+def test_no_call_is_running_after_the_system_had_no_further_thread(pool: ThreadPoolExecutor) -> None:
+    began, calls = threading.Event(), []
+
+    def call(item: int) -> None:
+        began.set()
+        time.sleep(0.1)
+        calls.append(item)
+
+    class Exhausted(ThreadPoolExecutor):
+        """Has one thread."""
+
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            if began.is_set():
+                raise RuntimeError("can't start new thread")
+            submitted = pool.submit(*arguments, **options)
+            assert began.wait(10)
+            return submitted
+
+    with Exhausted(1) as exhausted, pytest.raises(RuntimeError, match="new thread"):
+        run_each(exhausted, THREADS, call, range(10))
+    assert calls == [0]
 
 
 def test_an_error_is_raised(pool: ThreadPoolExecutor) -> None:

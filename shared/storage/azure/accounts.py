@@ -40,7 +40,7 @@ STORAGE_RETRIES: dict[str, Any] = {
 }
 
 MAX_IDLE_CONNECTIONS = 4 * MAX_PARALLEL_REQUESTS
-"""Idle connections to a host that are kept. The pool's threads, uploads and functions send at the same time."""
+"""Idle connections to a host that are kept. The threads of the pools and of functions send at the same time."""
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
@@ -64,7 +64,7 @@ logging.getLogger("azure.identity").setLevel(logging.ERROR)
 
 
 class StorageAccount:
-    """A storage account with its clients and a thread pool.
+    """A storage account with its clients and threads.
 
     Args:
         location: the account's location, not a folder.
@@ -73,6 +73,7 @@ class StorageAccount:
         setting: the setting that names the account.
         is_emulator: whether the account is the storage emulator's, on this machine.
         pool: the threads for parallel requests.
+        uploads: the threads for blobs that are created together; records must not wait for many megabytes.
     """
 
     def __init__(self, location: StorageLocation) -> None:
@@ -81,6 +82,7 @@ class StorageAccount:
         self._location = location
         self._clients: list[Any] = []
         self.pool = ThreadPoolExecutor(MAX_PARALLEL_REQUESTS, thread_name_prefix="storage")
+        self.uploads = ThreadPoolExecutor(MAX_PARALLEL_REQUESTS, thread_name_prefix="upload")
         # One for all clients: otherwise every table would need its own connections and TLS handshakes.
         self._transport = _Transport()
 
@@ -119,6 +121,7 @@ class StorageAccount:
     def close(self) -> None:
         """End threads and connections."""
         self.pool.shutdown()
+        self.uploads.shutdown()
         for client in self._clients:
             client.close()
         self._transport.close()

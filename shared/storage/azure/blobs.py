@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from email.utils import encode_rfc2231
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,11 +14,12 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
 from shared.errors import WriteConflict
-from shared.storage.azure.accounts import BLOCK_SIZE, DOWNLOAD_SIZE, StorageAccount
+from shared.parallel import run_each
+from shared.storage.azure.accounts import BLOCK_SIZE, DOWNLOAD_SIZE, MAX_PARALLEL_REQUESTS, StorageAccount
 from shared.storage.azure.blob_requests import BlobRequests
 from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
-from shared.storage.base import BlobVersion, checked_path
+from shared.storage.base import BlobVersion, NewBlob, checked_path
 
 _EXISTS = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
 """Error codes: the blob exists. Other conflicts (409) do not imply that."""
@@ -44,6 +45,7 @@ class AzureBlobs:
     def __init__(self, account: StorageAccount, container: str) -> None:
         self._client = account.blobs().get_container_client(container)
         self._requests = BlobRequests(self._client)
+        self._uploads = account.uploads
         self._container = LazyResource(
             account.setting, Service.BLOB, self._client.create_container, is_emulator=account.is_emulator
         )
@@ -66,6 +68,19 @@ class AzureBlobs:
                 if error_code(error) in _EXISTS:
                     return False
                 raise
+
+    def create_many(self, blobs: Sequence[NewBlob]) -> list[bool]:
+        """Create blobs, several at once, and return for each whether it was created."""
+        created = [False] * len(blobs)
+
+        def create(number: int) -> None:
+            blob = blobs[number]
+            created[number] = self.create(
+                blob.path, blob.data, content_type=blob.content_type, download_name=blob.download_name
+            )
+
+        run_each(self._uploads, MAX_PARALLEL_REQUESTS, create, range(len(blobs)))
+        return created
 
     def flush(self) -> None:
         """Return at once: the service responds after a write is durable."""

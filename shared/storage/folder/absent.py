@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import MATCH_ALL, BlobVersion, Change, Filter, QueueItem, Record, Table, Values
+from shared.storage.base import MATCH_ALL, BlobVersion, Change, Filter, NewBlob, QueueItem, Record, Table, Values
 
 
 class _AbsentStore:
@@ -26,6 +26,11 @@ class AbsentBlobs(_AbsentStore):
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Raise `ServiceUnavailable`."""
         del path, data, content_type, download_name
+        self._refuse()
+
+    def create_many(self, blobs: Sequence[NewBlob]) -> list[bool]:
+        """Raise `ServiceUnavailable`."""
+        del blobs
         self._refuse()
 
     def flush(self) -> None:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
-import secrets
+import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from shared.errors import WriteConflict
-from shared.storage.base import MATCH_ALL, Change, Create, Filter, Merge, Record, Replace, Table, Values, storable_text
+from shared.storage.base import (
+    MATCH_ALL,
+    Change,
+    Create,
+    Delete,
+    Filter,
+    Merge,
+    Record,
+    Replace,
+    Table,
+    Values,
+    storable_text,
+)
 from shared.storage.folder.database import Database
 from shared.storage.folder.queries import INDEXED, count_query, format_time, page_query
 from shared.storage.transactions import check_transaction
 
 BATCH_SIZE = 500
 """Keys in a query. Older builds of SQLite accept 999 parameters."""
+
+MAX_INSERTED = 200
+"""Records that one statement inserts at most, with four parameters each."""
 
 FIRST_PAGE = 128
 LARGEST_PAGE = 2048
@@ -57,21 +72,22 @@ class FolderRecords:
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create the records that do not exist, and return the keys that existed already."""
-        changes = {key: _prepared(Create(table, key, values)) for key, values in rows.items()}
+        statements = _prepare([Create(table, key, values) for key, values in rows.items()])
 
         def create(connection: sqlite3.Connection) -> set[str]:
-            return {key for key, change in changes.items() if not change(connection)}
+            created = [key for statement in statements for (key,) in statement.execute(connection)]
+            return rows.keys() - created
 
         return self._database.write(create)
 
     def commit(self, changes: Sequence[Change]) -> bool:
         """Make all changes in one transaction, or none if a record is not as its change requires."""
         check_transaction(changes)
-        prepared = [_prepared(change) for change in changes]
+        statements = _prepare(changes)
 
         def make(connection: sqlite3.Connection) -> None:
-            for change in prepared:
-                if not change(connection):
+            for statement in statements:
+                if len(statement.execute(connection)) < statement.expected:
                     raise _ConditionNotMet
 
         try:
@@ -86,11 +102,11 @@ class FolderRecords:
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Merge several records without etags."""
-        changes = [_prepared(Merge(table, key, values)) for key, values in rows.items()]
+        statements = _prepare([Merge(table, key, values) for key, values in rows.items()])
 
         def merge(connection: sqlite3.Connection) -> None:
-            for change in changes:
-                change(connection)
+            for statement in statements:
+                statement.execute(connection)
 
         self._database.write(merge)
 
@@ -150,46 +166,87 @@ class _ConditionNotMet(Exception):
     """A record is not as a change requires. This ends a transaction, and never leaves this module."""
 
 
-def _prepared(change: Change) -> Callable[[sqlite3.Connection], bool]:
-    """Return a function that makes a change, and returns whether the record was as the change requires.
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A statement that changes records, and returns the key of each record that it changed.
 
-    What can be done before the transaction is done here: other writers wait for the function.
+    Attributes:
+        sql: its text.
+        parameters: its parameters.
+        expected: the number of records that it has to change.
     """
-    table, key = change.table.value, change.key
-    if isinstance(change, Merge):
-        return partial(_merge, change)
-    if isinstance(change, Create):
-        statement = "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)"
-        parameters: tuple[str | int | None, ...] = (table, key, _etag(), _to_json(change.values))
-    elif isinstance(change, Replace):
-        statement = "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?"
-        parameters = (_etag(), _to_json(change.values), table, key, change.etag)
-    else:
-        statement = "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)"
-        parameters = (table, key, change.etag, change.etag)
-    return lambda connection: connection.execute(statement, parameters).rowcount > 0
+
+    sql: str
+    parameters: Sequence[str | int | None]
+    expected: int = 1
+
+    def execute(self, connection: sqlite3.Connection) -> list[tuple[str]]:
+        """Execute the statement."""
+        return connection.execute(f"{self.sql} RETURNING key", self.parameters).fetchall()
 
 
-def _merge(change: Merge, connection: sqlite3.Connection) -> bool:
-    table, key = change.table.value, change.key
-    row = connection.execute(
-        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table, key)
-    ).fetchone()
-    if change.etag is not None and (row is None or str(row[1]) != change.etag):
-        return False
-    values = change.values if row is None else {**_to_record(row).values, **change.values}
+def _prepare(changes: Sequence[Change]) -> list[_Statement]:
+    """Return statements that make changes of different records.
+
+    What can be done before the transaction is done here: other writers wait for the transaction. One statement creates
+    or merges many records: each execution lets other threads run, and has to wait for them.
+    """
+    creates: list[Create] = []
+    merges: list[Merge] = []
+    others: list[_Statement] = []
+    for change in changes:
+        if isinstance(change, Create):
+            creates.append(change)
+        elif isinstance(change, Merge) and change.etag is None:
+            merges.append(change)
+        else:
+            others.append(_conditional(change))
+    return [*_insertions(creates, "DO NOTHING"), *_insertions(merges, _MERGE), *others]
+
+
+_MERGE: Final = (
     # Not OR REPLACE, which would give the record another row, and so each of its index entries.
-    connection.execute(
-        "INSERT INTO records VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (kind, key) DO UPDATE SET etag = excluded.etag, properties = excluded.properties",
-        (table, key, _etag(), _to_json(values)),
-    )
-    return True
+    "DO UPDATE SET etag = excluded.etag, properties = json_patch(properties, excluded.properties)"
+)
+
+
+def _insertions(changes: Sequence[Create | Merge], conflict: str) -> Iterator[_Statement]:
+    """Yield statements that insert records, of up to `MAX_INSERTED` each.
+
+    Args:
+        changes: the creations, or the merges without etags.
+        conflict: what to do with a record that exists.
+    """
+    for start in range(0, len(changes), MAX_INSERTED):
+        group = changes[start : start + MAX_INSERTED]
+        rows = ", ".join(["(?, ?, ?, ?)"] * len(group))
+        parameters = [
+            parameter
+            for change in group
+            for parameter in (change.table.value, change.key, _etag(), _to_json(change.values))
+        ]
+        sql = f"INSERT INTO records VALUES {rows} ON CONFLICT (kind, key) {conflict}"  # noqa: S608  fixed texts
+        yield _Statement(sql, parameters, len(group))
+
+
+def _conditional(change: Merge | Replace | Delete) -> _Statement:
+    """Return the statement of a change that requires an etag, or of a deletion."""
+    record = (change.table.value, change.key)
+    has_etag = "kind = ? AND key = ? AND CAST(etag AS TEXT) = ?"
+    if isinstance(change, Merge):
+        sql = f"UPDATE records SET etag = ?, properties = json_patch(properties, ?) WHERE {has_etag}"  # noqa: S608  fixed texts
+        return _Statement(sql, (_etag(), _to_json(change.values), *record, change.etag))
+    if isinstance(change, Replace):
+        sql = f"UPDATE records SET etag = ?, properties = ? WHERE {has_etag}"  # noqa: S608  likewise
+        return _Statement(sql, (_etag(), _to_json(change.values), *record, change.etag))
+    sql = "DELETE FROM records WHERE kind = ? AND key = ? AND (? IS NULL OR CAST(etag AS TEXT) = ?)"
+    return _Statement(sql, (*record, change.etag, change.etag))
 
 
 def _etag() -> int:
-    # Random and not a counter: a record that was deleted and created again must have another etag.
-    return secrets.randbits(62)
+    # Random and not a counter: a record that was deleted and created again must have another etag. Not `secrets`, which
+    # asks the system each time, and lets other threads run meanwhile.
+    return random.getrandbits(62)
 
 
 def _to_json(values: Values) -> str:
