@@ -35,11 +35,8 @@ from shared.storage.factory import open_storage
 ROOT = Path(__file__).resolve().parents[1]
 """The function app's folder, in which Core Tools look for local.settings.json."""
 
-UPLOADS = 16
-"""Uploads at once, over all mailboxes that the process drains: what one client of the storage does best with."""
-
 WRITES = 16
-"""Storage operations at once of the messages that are routed, for the same reason."""
+"""Storage operations at once of the messages that are routed: what one client of the storage does best with."""
 
 _log = logging.getLogger("mailroom.bootstrap")
 
@@ -97,12 +94,11 @@ def build_app(
     if storage is None:
         storage = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     health = HealthRecords(storage.records, now)
-    uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
     remove_leftover_files()
     tokens = TokenCache(settings.sign_in_authority, settings.graph_endpoint)
     endpoint = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
     connect = partial(open_mailbox, tokens=tokens, graph_endpoint=endpoint)
-    intake = MailboxDrain(storage, uploads, now, DrainProgress(health, progress))
+    intake = MailboxDrain(storage, now, DrainProgress(health, progress))
     open_subscriptions_for = partial(open_subscriptions, tokens=tokens, graph_endpoint=endpoint, now=now)
     subscriptions = SubscriptionManager(settings, storage, open_subscriptions_for, now)
     poller = Poller(

@@ -10,8 +10,6 @@ in one transaction (`arrival_records`), then queue message. A crash between two 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future
-from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -32,7 +30,7 @@ from shared.mailboxes.spool import Content
 from shared.observability import metrics, tracing
 from shared.queue_messages import route_requests
 from shared.receipts import Receipt, State
-from shared.storage.base import Merge, QueueName, Storage, Table, storable_time
+from shared.storage.base import Merge, NewBlob, QueueName, Storage, Table, storable_time
 from shared.storage.transactions import pack_transactions
 
 DIGEST_KEY_PREFIX = "sha256:"
@@ -94,18 +92,18 @@ class ArrivalStore:
             candidates = rekeyed
         return [replace(candidate, receipt=receipts.get(candidate.arrival)) for candidate in candidates]
 
-    def upload(self, fetched: Sequence[FetchResult], uploads: Executor) -> list[Future[None]]:
-        """Start the uploads of a batch's raw bytes, several at once."""
-        return [uploads.submit(self._upload_raw, result.content) for result in fetched if result.content is not None]
+    def upload(self, fetched: Sequence[FetchResult]) -> None:
+        """Store the raw bytes of a batch, and return when they are durable."""
+        contents = [result.content for result in fetched if result.content is not None]
+        blobs = [NewBlob(raw_path(content.sha256), content.data, "message/rfc822") for content in contents]
+        self.storage.blobs.create_many(blobs)
+        self.storage.blobs.flush()
 
-    def store(self, batch: Sequence[tuple[Candidate, Content]], uploads: Sequence[Future[None]]) -> list[Candidate]:
-        """Write the receipts, outbox entries and route requests of a batch, once its uploads are done.
+    def store(self, batch: Sequence[tuple[Candidate, Content]]) -> list[Candidate]:
+        """Write the receipts, outbox entries and route requests of a batch whose raw bytes are durable.
 
         It returns when everything is acknowledged and durable: the returned messages may be removed from the mailbox.
         """
-        for upload in wait_for(uploads, return_when=FIRST_EXCEPTION).done:
-            upload.result()
-        self.storage.blobs.flush()
         candidates = [self._with_new_receipt(candidate, content) for candidate, content in batch]
         # Without server keys, messages of the same bytes have one arrival.
         unique = {candidate.arrival: candidate for candidate in candidates}
@@ -155,9 +153,6 @@ class ArrivalStore:
         folder = "" if self._has_immutable_ids else self.folder
         return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
-    def _upload_raw(self, content: Content) -> None:
-        self.storage.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
-
     def _with_new_receipt(self, candidate: Candidate, content: Content) -> Candidate:
         arrival = candidate.arrival or self.key(DIGEST_KEY_PREFIX + content.sha256)
         candidate = replace(candidate, arrival=arrival)
@@ -189,13 +184,6 @@ class ArrivalStore:
         if keys:
             bodies = [request.to_json() for request in route_requests(keys, retries=retries)]
             self.storage.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
-
-
-def cancel_uploads(uploads: Sequence[Future[None]]) -> None:
-    """Return when no upload is running; uploads that have not started are cancelled."""
-    for upload in uploads:
-        upload.cancel()
-    wait_for(uploads)
 
 
 def _start_trace(receipt: Receipt) -> str:

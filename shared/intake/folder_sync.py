@@ -1,8 +1,8 @@
 """Process one listing of a folder: list, fetch, store, remove (docs/explanation/receipts.md, "Intake").
 
-One thread uses the mailbox's connection: it fetches, and removes between two fetches. A second thread stores the
-batches before, with several uploads at once. So download and storage overlap. A message is removed only when all
-writes of its batch have been acknowledged.
+One thread uses the mailbox's connection: it fetches, and removes between two fetches. Two threads write the raw bytes
+of two batches, and one thread then writes their records, in the order of the batches. So download and storage overlap.
+A message is removed only when all writes of its batch have been acknowledged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -20,21 +20,25 @@ from itertools import takewhile
 
 from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
-from shared.intake.arrival_store import ArrivalStore, Candidate, cancel_uploads
+from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.intake.placeholders import Placeholder, find_placeholder
 from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
 from shared.intake.watermark import Watermark, WatermarkStore
 from shared.mailboxes.base import FetchResult, ListedMessage, Mailbox
+from shared.mailboxes.spool import MEMORY_LIMIT
 from shared.receipts import Receipt, State
 
 BATCH_MESSAGES = 100
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 """The most that is fetched with one command; a larger message is a batch of its own."""
 
-BATCHES_STORING = 2
-"""Batches that wait for storage before fetching waits as well: bounds memory and temporary disk."""
+BATCHES_STORING = 3
+"""Batches that are held until they are stored, before the next one is awaited: bounds memory and temporary disk."""
+
+BATCHES_UPLOADING = 2
+"""Batches whose raw bytes are written at once, while the records of the batch before are."""
 
 LOOKUP_SIZE = 500
 """Receipts that are looked up at once."""
@@ -116,7 +120,6 @@ class FolderSync:
 
     Attributes:
         arrivals: the folder's arrivals in storage.
-        uploads: runs the uploads of a batch, several at once.
         progress: called after each batch.
         mailbox: the open session.
         guard: checked before each removal.
@@ -130,7 +133,6 @@ class FolderSync:
     """
 
     arrivals: ArrivalStore
-    uploads: Executor
     progress: Progress
     mailbox: Mailbox
     guard: LeaseGuard
@@ -176,15 +178,16 @@ class FolderSync:
     def _fetch_and_store(self, listed: Sequence[ListedMessage]) -> None:
         """Fetch batches in this thread, and store each in another thread while the next one is fetched."""
         settings = self.arrivals.settings
-        with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
+        with (
+            ThreadPoolExecutor(BATCHES_UPLOADING, thread_name_prefix=f"upload-{settings.name}") as uploader,
+            ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer,
+        ):
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:
                 with closing(fetching):
                     for batch in fetching:
                         fetched = [self._without_placeholder(result) for result in batch]
-                        # Its uploads begin now, while the batch before may still be waiting for its records.
-                        uploads = self.arrivals.upload(fetched, self.uploads)
-                        self._storing.append(storer.submit(copy_context().run, self._store, fetched, uploads))
+                        self._storing.append(self._begin_storing(fetched, uploader, storer))
                         while len(self._storing) >= BATCHES_STORING or (self._storing and self._storing[0].done()):
                             self._finish_batch(self._storing.popleft().result(), listed)
                 while self._storing:
@@ -193,6 +196,20 @@ class FolderSync:
                 # After an error, each task still runs, and closes the contents that it holds.
                 for future in self._storing:
                     future.exception()
+
+    def _begin_storing(
+        self, fetched: Sequence[FetchResult], uploader: Executor, storer: Executor
+    ) -> Future[_StoredBatch]:
+        """Store a batch in other threads. Its bytes are written while earlier batches may wait for their records."""
+        uploaded: Future[None] | None = None
+        try:
+            uploaded = uploader.submit(copy_context().run, self.arrivals.upload, fetched)
+            return storer.submit(copy_context().run, self._store, fetched, uploaded)
+        except RuntimeError:  # The system has no further thread.
+            if uploaded is not None:
+                uploaded.exception()
+            _close(fetched)
+            raise
 
     def _commit_removals(self) -> None:
         """Commit the removals on the server, then record them in the receipts."""
@@ -253,7 +270,9 @@ class FolderSync:
         batch_size = 0
         for candidate in self._to_download(listed):
             size = candidate.listed.size
-            if batch and (len(batch) >= BATCH_MESSAGES or batch_size + size > BATCH_BYTES):
+            is_full = len(batch) >= BATCH_MESSAGES or batch_size + size > BATCH_BYTES
+            # Alone: while the disk that it is spooled to is not available, it must not hold up others.
+            if batch and (is_full or max(size, batch[-1].size) > MEMORY_LIMIT):
                 yield batch
                 batch, batch_size = [], 0
                 if self._must_stop():
@@ -316,23 +335,21 @@ class FolderSync:
         is_late = time.monotonic() >= self.deadline and fetching > 0
         return is_late or (commit_every is not None and fetching >= commit_every)
 
-    def _store(self, fetched: Sequence[FetchResult], uploads: Sequence[Future[None]]) -> _StoredBatch:
-        """Store a batch, in the storing thread. Close the contents in any case."""
+    def _store(self, fetched: Sequence[FetchResult], uploaded: Future[None]) -> _StoredBatch:
+        """Store a batch when its bytes are uploaded, in the storing thread. Close the contents in any case."""
         try:
+            uploaded.result()
             batch = [
                 (self._candidates[result.listed.number], result.content)
                 for result in fetched
                 if result.content is not None
             ]
-            stored = self.arrivals.store(batch, uploads) if batch else []
+            stored = self.arrivals.store(batch) if batch else []
             skipped = sum(self._record_skipped(result) for result in fetched)
             newly_skipped = sum(result.oversized or result.unreadable is not None for result in fetched)
             return _StoredBatch(stored, skipped, newly_skipped, gone=len(fetched) - len(stored) - skipped)
         finally:
-            cancel_uploads(uploads)
-            for result in fetched:
-                if result.content is not None:
-                    result.content.close()
+            _close(fetched)
 
     def _record_skipped(self, fetched: FetchResult) -> bool:
         """Record a message that stays in the mailbox. Return False for a message that is stored or gone."""
@@ -412,3 +429,10 @@ class FolderSync:
             self.mailbox.remove([candidate.listed for candidate in batch])
             self._removing += [candidate.arrival for candidate in batch]
         return candidates
+
+
+def _close(fetched: Iterable[FetchResult]) -> None:
+    """Close the contents of messages."""
+    for result in fetched:
+        if result.content is not None:
+            result.content.close()

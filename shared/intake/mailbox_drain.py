@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,13 +26,11 @@ class MailboxDrain:
 
     Attributes:
         storage: where messages are stored.
-        uploads: runs the uploads of a batch, several at once.
         now: returns the current time.
         progress: called after each batch.
     """
 
     storage: Storage
-    uploads: Executor
     now: Now = utc_now
     progress: Progress = no_progress
 
@@ -84,7 +81,6 @@ class MailboxDrain:
             new_sync = partial(
                 FolderSync,
                 arrivals,
-                self.uploads,
                 self.progress,
                 mailbox,
                 guard,

@@ -20,7 +20,7 @@ from shared.storage.base import Change, Filter, QueueName, Record, Storage, Tabl
 from tests.end_to_end.command import opened
 from tests.integration.holding import Holding
 from tests.integration.routing_fixture import InterceptedCalls
-from tests.servers.memory_app import ImmediateExecutor, app_on, settings_for
+from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -145,8 +145,8 @@ def store(
     waiting = [item for item in candidates if item.receipt is not None and item.receipt.was_downloaded]
     new = [item for item in candidates if item not in waiting]
     batch = [(candidate, Content.from_bytes(contents[candidate.listed.number])) for candidate in new]
-    uploads = arrivals.upload([FetchResult(item.listed, content) for item, content in batch], ImmediateExecutor())
-    stored = arrivals.store(batch, uploads) if batch else []
+    arrivals.upload([FetchResult(item.listed, content) for item, content in batch])
+    stored = arrivals.store(batch) if batch else []
     arrivals.republish(waiting)
     return [*stored, *waiting]
 

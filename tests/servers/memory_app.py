@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from shared.bootstrap import App, build_app
 from shared.clock import Now, utc_now
@@ -53,25 +51,11 @@ def app_on(
     stores: Storage | None = None,
     now: Now = utc_now,
 ) -> App:
-    """Return an app that opens sessions with `connect`, and uploads and routes sequentially."""
+    """Return an app that opens sessions with `connect`, and routes sequentially."""
     if stores is None:
         stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     app = build_app(settings, stores, now=now)
-    intake = replace(app.poller.intake, uploads=ImmediateExecutor())
-    poller, router = replace(app.poller, connect=connect, intake=intake), replace(app.router, executor=None)
-    return replace(app, poller=poller, router=router)
-
-
-class ImmediateExecutor(Executor):
-    """An executor that runs calls in the caller's thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  the future raises it
-            future.set_exception(error)
-        return future
+    return replace(app, poller=replace(app.poller, connect=connect), router=replace(app.router, executor=None))
 
 
 def let_time_pass(folder: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from shared.intake.batches import MAX_BATCH_BYTES
 from shared.intake.folder_sync import BATCH_BYTES, BATCHES_STORING
+from shared.mailboxes.graph.fetch import BATCHES_AHEAD
+from shared.mailboxes.imap.fetch import WINDOW_BYTES
 from shared.mailboxes.spool import MEMORY_LIMIT, SPOOL_BUDGET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +40,8 @@ def test_a_failed_message_is_tried_five_times_a_minute_apart() -> None:
 
 
 def test_what_runs_at_once_fits_into_the_smallest_instance() -> None:
-    batches_on_the_wire = 4
-    poll = (batches_on_the_wire + BATCHES_STORING) * BATCH_BYTES
+    fetched_ahead = max(WINDOW_BYTES, (BATCHES_AHEAD + 1) * BATCH_BYTES)  # of IMAP and of Graph
+    poll = fetched_ahead + BATCHES_STORING * BATCH_BYTES
     assert MAX_BATCH_BYTES >= MEMORY_LIMIT
     routing = 4 * MAX_BATCH_BYTES  # the bytes, their decoded text, its JSON, and room
     assert AT_ONCE * (poll + routing) < 512 * MIB  # of 2048 MB, which the worker and its packages share
