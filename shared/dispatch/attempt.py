@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from shared.clock import Now
@@ -23,7 +22,7 @@ from shared.dispatch.conclusion import Conclusion
 from shared.dispatch.deduplication import Claims, unfinished_matches
 from shared.dispatch.failures import dead_letter
 from shared.dispatch.outbox import OutboxEntry
-from shared.dispatch.plan import PlannedResult, Replacement, RoutingPlan, is_requested, make_plan
+from shared.dispatch.plan import Replacement, RoutingPlan, is_requested, make_plan
 from shared.dispatch.record_resolution import mark_resolved
 from shared.dispatch.routing_input import (
     Conversations,
@@ -46,7 +45,7 @@ from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, VisibleContent, fingerprints
 from shared.routing.model import Decision, Match, Unhandled
 from shared.routing.route_table import RouteTable
-from shared.storage.base import Change, Create, Record, Storage, Table, Values
+from shared.storage.base import Change, Create, NewBlob, Record, Storage, Table, Values
 
 MAX_OUTCOME_LENGTH: Final = 100_000
 """Characters of outcomes in a receipt; beyond it, only the number of outcomes is kept. A table entity holds 1 MiB."""
@@ -271,27 +270,41 @@ class RoutingAttempt:
         """Decide what to write, and the outcome. No I/O."""
         self.plan = make_plan(self.receipt, self.entry.replay, self.routing.decision, self.claimed, self._replacements)
 
-    def message_writes(self) -> Sequence[Callable[[], None]]:
-        """Return the writes of the parsed message, if a result or a record refers to it."""
-        return self.routing.documents.message_writes() if self.plan.writes_message else ()
+    def message_blobs(self) -> list[NewBlob]:
+        """Return the parsed message and its small attachments, if a result or a record refers to them."""
+        return self.routing.documents.message_blobs() if self.plan.writes_message else []
 
-    def result_writes(self) -> Sequence[Callable[[], None]]:
-        """Return the writes of the results."""
+    def accept_message(self, _created: Sequence[bool]) -> None:
+        """Take note that `message_blobs` exist."""
+        self.routing.documents.accept_message()
+
+    def write_rest(self) -> None:
+        """Write the attachments that `message_blobs` left out."""
+        if self.routing.documents.has_rest:
+            self.routing.documents.write_rest()
+
+    def result_blobs(self) -> list[NewBlob]:
+        """Return the results."""
         conversation = self.membership.conversation if self.membership is not None else ""
-        return [partial(self._write_result, result, conversation) for result in self.plan.results]
+        return [
+            self.routing.documents.result_blob(
+                result.match,
+                result.path,
+                conversation=conversation,
+                replaces=result.replaces,
+                different=result.different,
+            )
+            for result in self.plan.results
+        ]
 
-    def _write_result(self, result: PlannedResult, conversation: str) -> None:
-        write = partial(
-            self.routing.documents.write_result,
-            result.match,
-            result.path,
-            conversation=conversation,
-            replaces=result.replaces,
-            different=result.different,
-        )
-        if not write() and self._is_of_erased(result.path):
-            self.storage.blobs.delete_many([result.path])
-            write()
+    def accept_results(self, created: Sequence[bool]) -> None:
+        """Take note of which results were created. One that existed may be that of an erased arrival."""
+        if all(created):
+            return
+        for blob, is_new in zip(self.result_blobs(), created, strict=True):
+            if not is_new and self._is_of_erased(blob.path):
+                self.storage.blobs.delete_many([blob.path])
+                self.storage.blobs.create_many([blob])
 
     def _is_of_erased(self, path: str) -> bool:
         """Return whether a result belongs to an erased arrival of the same message, whose late worker wrote it."""

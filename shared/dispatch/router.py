@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Final, TypeVar
 
 from shared.clock import Now, utc_now
@@ -36,7 +37,7 @@ from shared.queue_messages import RouteRequest
 from shared.receipt_index import ReceiptIndex
 from shared.receipt_index_folding import fold
 from shared.routing.route_table import RouteTable
-from shared.storage.base import Change, Storage, Table
+from shared.storage.base import Change, NewBlob, Storage, Table
 from shared.storage.transactions import MAX_TRANSACTION, pack_transactions
 
 SWEEP_AGE = timedelta(hours=1)
@@ -199,10 +200,12 @@ class MessageRouter:
         """
         for attempt in attempts:
             self._run(attempt, RoutingAttempt.make_plan)
-        self._run_writes(attempts, RoutingAttempt.message_writes)
+        self._create_blobs(attempts, RoutingAttempt.message_blobs, RoutingAttempt.accept_message)
+        for attempt in attempts:
+            self._run(attempt, RoutingAttempt.write_rest)
         self._flush(attempts)
         self._join_conversations([attempt for attempt in _live(attempts) if attempt.plan.results])
-        self._run_writes(attempts, RoutingAttempt.result_writes)
+        self._create_blobs(attempts, RoutingAttempt.result_blobs, RoutingAttempt.accept_results)
         self._each([attempt for attempt in _live(attempts) if attempt.plan.records], RoutingAttempt.write_records)
         self._flush(attempts)
 
@@ -291,19 +294,40 @@ class MessageRouter:
                 attempt.error = error
             return False
 
-    def _run_writes(
+    def _create_blobs(
         self,
         attempts: Iterable[RoutingAttempt],
-        writes_of: Callable[[RoutingAttempt], Sequence[Callable[[], None]]],
+        blobs_of: Callable[[RoutingAttempt], Sequence[NewBlob]],
+        accept: Callable[[RoutingAttempt, Sequence[bool]], None],
     ) -> None:
-        """Run the writes of all attempts, several at once."""
-        writes = [(attempt, write) for attempt in _live(attempts) for write in self._run(attempt, writes_of) or ()]
+        """Create the blobs of several attempts together.
 
-        def run(item: tuple[RoutingAttempt, Callable[[], None]]) -> None:
-            attempt, write = item
-            self._run(attempt, lambda _attempt: write())
+        If storage is unavailable, all of these attempts fail. After another error, which may be due to one blob, each
+        attempt creates its own.
 
-        self._map(run, writes)
+        Args:
+            attempts: the attempts.
+            blobs_of: returns an attempt's blobs.
+            accept: called for each attempt, with which of its blobs were created.
+        """
+        live = _live(attempts)
+        blobs = {id(attempt): self._run(attempt, blobs_of) or () for attempt in live}
+        writing = [attempt for attempt in live if blobs[id(attempt)]]
+
+        def create_alone(attempt: RoutingAttempt) -> None:
+            accept(attempt, self.storage.blobs.create_many(blobs[id(attempt)]))
+
+        try:
+            created = iter(self.storage.blobs.create_many([blob for attempt in writing for blob in blobs[id(attempt)]]))
+        except TransientError as error:
+            for attempt in writing:
+                attempt.error = error
+        except Exception:  # noqa: BLE001  raised again for the attempt that it concerns
+            self._each(writing, create_alone)
+        else:
+            are_new = {id(attempt): list(islice(created, len(blobs[id(attempt)]))) for attempt in writing}
+            for attempt in writing:
+                self._run(attempt, lambda attempt: accept(attempt, are_new[id(attempt)]))
 
     def _flush(self, attempts: Sequence[RoutingAttempt]) -> None:
         """Make all blobs durable that were written."""

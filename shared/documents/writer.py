@@ -9,10 +9,9 @@ Documents have a bounded size (shared/documents/size_limits.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final, cast
 from zipfile import ZipFile, ZipInfo
@@ -50,7 +49,7 @@ from shared.mailboxes.spool import temporary_file
 from shared.mime.parser import Attachment, Message
 from shared.receipts import Receipt
 from shared.routing.model import Decision, EnvelopeHint, Match, TriedRoute, Unhandled
-from shared.storage.base import Blobs
+from shared.storage.base import Blobs, NewBlob
 
 JSON: Final = "application/json"
 """The content type of all documents."""
@@ -85,16 +84,19 @@ SAME_MESSAGE_ID_SIZE = 384
 MAX_ATTACHMENT_IN_MEMORY = 1024 * 1024
 """Bytes above which an attachment is decoded into a file instead of into memory."""
 
-MAX_IN_PARALLEL = 4 * 1024 * 1024
-"""Bytes of the attachments that are written at the same time, and so are in memory together; others follow in turn."""
+MAX_TOGETHER = 4 * 1024 * 1024
+"""Bytes of a message's attachments that are created together, and so are in memory together; others follow in turn."""
+
+_REST = "the rest"
+"""All that `write_rest` writes, as one entry of the paths that are not written yet."""
 
 
 @dataclass(slots=True)
 class DocumentWriter:
     """Writes the documents of one arrival.
 
-    The caller runs the jobs of `message_writes`, flushes the blobs, and only then writes results, or the record of an
-    unhandled message: these refer to what the jobs write, and must not survive a power failure without it.
+    The caller creates the blobs of the message, calls `write_rest`, flushes the blobs, and only then writes results, or
+    the record of an unhandled message: these refer to the message, and must not survive a power failure without it.
 
     Attributes:
         blobs: where they are written.
@@ -114,47 +116,62 @@ class DocumentWriter:
     max_attachments: int = 200
     unserved: Sequence[str] = ()
     _unwritten: set[str] | None = field(default=None, init=False)
+    _rest: list[Attachment] = field(default_factory=list, init=False)
     _message_fields_cache: MessageFields | None = field(default=None, init=False)
     _common_fields_cache: CommonFields | None = field(default=None, init=False)
 
-    def message_writes(self) -> Sequence[Callable[[], None]]:
-        """Return the jobs that write the attachments, their archive and `message.json`; none if called before.
+    def message_blobs(self) -> list[NewBlob]:
+        """Return `message.json`, and the attachments that are small enough; none if called before.
 
-        The jobs may run in any order and at the same time, and more than once: they create the same blobs each time.
-        At most `MAX_IN_PARALLEL` bytes of attachments are in memory at once. The archive, and the attachments that
-        exceed this limit or are decoded into files, are one job, which needs the disk for one file at a time.
+        The caller creates them together with those of other messages, then calls `accept_message`. `write_rest` writes
+        the others. At most `MAX_TOGETHER` bytes of attachments are in memory at once.
         """
         if self._unwritten is not None:
-            return ()
-        self._common_fields()  # now, since results are written by several threads
-        jobs: dict[str, Callable[[], None]] = {parsed_path(self.receipt.message): self._write_message}
-        in_turn: list[Attachment] = []
+            return []
+        blobs = [self._message_blob()]
         size = 0
         for attachment in self.message.attachments[: self.max_attachments]:
-            if attachment.size <= MAX_ATTACHMENT_IN_MEMORY and size + attachment.size <= MAX_IN_PARALLEL:
+            if attachment.size <= MAX_ATTACHMENT_IN_MEMORY and size + attachment.size <= MAX_TOGETHER:
                 size += attachment.size
-                jobs[self._attachment_path(attachment)] = partial(self._write_attachment, attachment)
+                blobs.append(self._attachment_blob(attachment))
             else:
-                in_turn.append(attachment)
-        if in_turn or self._archive is not None:
-            jobs["in turn"] = partial(self._write_in_turn, in_turn)
-        self._unwritten = set(jobs)
-        return [partial(self._run, name, job) for name, job in jobs.items()]
+                self._rest.append(attachment)
+        self._unwritten = {blob.path for blob in blobs}
+        if self._rest or self._archive is not None:
+            self._unwritten.add(_REST)
+        return blobs
 
-    def _run(self, name: str, job: Callable[[], None]) -> None:
-        job()
+    def accept_message(self) -> None:
+        """Take note that all that `message_blobs` returned exists."""
         assert self._unwritten is not None
-        self._unwritten.discard(name)
+        self._unwritten &= {_REST}
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether `write_rest` has to be called."""
+        return self._unwritten is not None and _REST in self._unwritten
+
+    def write_rest(self) -> None:
+        """Write the attachments that `message_blobs` did not return, then the archive: one file at a time on the disk.
+
+        May be called again after an error: it creates the same blobs.
+        """
+        for attachment in self._rest:
+            self._write_attachment(attachment)
+        if self._archive is not None:
+            self._write_archive(self._archive, self.message.attachments[self.max_attachments :])
+        assert self._unwritten is not None
+        self._unwritten.discard(_REST)
 
     def _check_message_written(self) -> None:
         """Raise an error unless all that a result refers to was written."""
         if self._unwritten is None or self._unwritten:
             raise RuntimeError(
-                f"message {self.receipt.message}: a result or record must not be written before the jobs of "
-                f"message_writes ({'not requested' if self._unwritten is None else f'{len(self._unwritten)} missing'})"
+                f"message {self.receipt.message}: a result or record must not be written before the blobs of the "
+                f"message ({'not requested' if self._unwritten is None else f'{len(self._unwritten)} missing'})"
             )
 
-    def write_result(
+    def result_blob(
         self,
         match: Match,
         path: str,
@@ -162,10 +179,8 @@ class DocumentWriter:
         conversation: str,
         replaces: str | None = None,
         different: Sequence[Original] = (),
-    ) -> bool:
-        """Write the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
-
-        Several threads may write the results of different recipients.
+    ) -> NewBlob:
+        """Return the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
 
         Args:
             match: the recipient and its route.
@@ -174,11 +189,8 @@ class DocumentWriter:
             replaces: the path of the result that this one replaces after a replay.
             different: the results of messages with the same Message-ID and another body.
 
-        Returns:
-            Whether it was created; False: the path exists.
-
         Raises:
-            RuntimeError: a job of `message_writes` has not been run.
+            RuntimeError: a blob of the message has not been written.
         """
         self._check_message_written()
         same_message_id = list(different[:MAX_SAME_MESSAGE_ID])
@@ -198,13 +210,13 @@ class DocumentWriter:
             "same_message_id": same_message_id,
             **cast(CommonFields, common),
         }
-        return self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
+        return NewBlob(path, fit(result, RESULT_LIMIT), JSON)
 
     def write_unhandled(self, decision: Decision) -> None:
         """Record that the message has no result, why, and which routes were tried (rule 3.6).
 
         Raises:
-            RuntimeError: a job of `message_writes` has not been run.
+            RuntimeError: a blob of the message has not been written.
         """
         assert decision.unhandled is not None
         self._write_unhandled(decision.unhandled, decision.tried, ())
@@ -213,7 +225,7 @@ class DocumentWriter:
         """Record the recipients that have no result because the message has more than MAX_RECIPIENTS.
 
         Raises:
-            RuntimeError: a job of `message_writes` has not been run.
+            RuntimeError: a blob of the message has not been written.
         """
         self._write_unhandled(Unhandled.TOO_MANY_RECIPIENTS, (), unserved)
 
@@ -256,8 +268,8 @@ class DocumentWriter:
         write = overwrite_record if self.overwrites_records else create_record
         write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + additional_size))
 
-    def _write_message(self) -> None:
-        """Write `message.json`."""
+    def _message_blob(self) -> NewBlob:
+        """Return `message.json`."""
         message, attachments = self.receipt.message, self.message.attachments
         fields = self._message_fields()
         document: MessageDocument = {
@@ -277,7 +289,7 @@ class DocumentWriter:
         limit = MESSAGE_SIZE_FACTOR * size
         if size < SMALL_MESSAGE:
             limit += FIELD_NAMES_SIZE + ATTACHMENT_ENTRY_SIZE * min(len(attachments), self.max_attachments)
-        self.blobs.create(parsed_path(message), fit(document, limit), content_type=JSON)
+        return NewBlob(parsed_path(message), fit(document, limit), JSON)
 
     def _stored(self, fields: AttachmentFields, attachment: Attachment) -> StoredAttachment:
         if attachment.number <= self.max_attachments or self._archive is None:
@@ -288,13 +300,6 @@ class DocumentWriter:
     def _archive(self) -> str | None:
         """The path of the ZIP file of the attachments that have no blob of their own; None if all have one."""
         return archive_path(self.receipt.message) if len(self.message.attachments) > self.max_attachments else None
-
-    def _write_in_turn(self, attachments: Iterable[Attachment]) -> None:
-        """Write attachments, then the archive, so that one file at a time is on the disk."""
-        for attachment in attachments:
-            self._write_attachment(attachment)
-        if self._archive is not None:
-            self._write_archive(self._archive, self.message.attachments[self.max_attachments :])
 
     def _write_archive(self, path: str, attachments: Sequence[Attachment]) -> None:
         """Write attachments into one ZIP file, uncompressed and without times: the same bytes at each attempt."""
@@ -311,21 +316,22 @@ class DocumentWriter:
             file.remove()
 
     def _write_attachment(self, attachment: Attachment) -> None:
-        path = self._attachment_path(attachment)
-        # Never the type that the sender declares: a browser that opens the blob must not execute it (rule 7.5).
-        content_type = "application/octet-stream"
         if attachment.size <= MAX_ATTACHMENT_IN_MEMORY:
-            data = b"".join(attachment.chunks())
-            self.blobs.create(path, data, content_type=content_type, download_name=attachment.safe_name)
+            self.blobs.create_many([self._attachment_blob(attachment)])
             return
         file = temporary_file()
         try:
             with file.writer() as target:
                 for chunk in attachment.chunks():
                     target.write(chunk)
-            self.blobs.create(path, Path(file.path), content_type=content_type, download_name=attachment.safe_name)
+            self.blobs.create_many([self._attachment_blob(attachment, Path(file.path))])
         finally:
             file.remove()
+
+    def _attachment_blob(self, attachment: Attachment, file: Path | None = None) -> NewBlob:
+        data = b"".join(attachment.chunks()) if file is None else file
+        # Never the type that the sender declares: a browser that opens the blob must not execute it (rule 7.5).
+        return NewBlob(self._attachment_path(attachment), data, "application/octet-stream", attachment.safe_name)
 
     def _attachment_path(self, attachment: Attachment) -> str:
         return attachment_path(self.receipt.message, attachment.number, attachment.safe_name)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.errors import TransientError
 from shared.queue_messages import RouteRequest
 from shared.storage.base import Storage
 from tests.servers.faults import ProcessKilled
+from tests.servers.one_by_one import create_one_by_one, creates_blobs
 
 
 class Turns:
@@ -97,6 +99,8 @@ class _Turned:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
+        if creates_blobs(self._inner, name):
+            return partial(create_one_by_one, self.create)
 
         def operation(*args: Any, **kwargs: Any) -> Any:
             return self._turns.step(self._worker, name, lambda: value(*args, **kwargs))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.integration.holding import Holding
 from tests.servers.faults import ProcessKilled
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.one_by_one import create_one_by_one, creates_blobs
 from tests.servers.pump import poll, work_until_idle
 
 DAY = datetime(2026, 11, 23, 23, 50, tzinfo=UTC)
@@ -57,6 +59,8 @@ class InterceptedCalls:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
+        if creates_blobs(self._inner, name) and "create" in self._ways:
+            return partial(create_one_by_one, self.create)
         first = self._ways.get(name)
         if first is None:
             return value

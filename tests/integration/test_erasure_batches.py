@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.end_to_end.command import identity, opened
 from tests.integration.erasure_fixture import SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
 from tests.integration.stored_arrivals import current_receipt, replay_request, route_request, store_batch
+from tests.servers.one_by_one import create_one_by_one, creates_blobs
 from tests.servers.pump import work_until_idle
 from tests.sizes import size
 
@@ -131,6 +133,8 @@ class _Counting:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
+        if creates_blobs(self._inner, name):
+            return partial(create_one_by_one, self.create)
 
         def operation(*args: Any, **kwargs: Any) -> Any:
             self._operations.step()

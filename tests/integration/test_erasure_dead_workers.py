@@ -36,8 +36,8 @@ from tests.integration.dead_workers import (
 )
 from tests.integration.erasure_fixture import dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture
+from tests.integration.routing_fixture import InterceptedCalls
 from tests.integration.stored_arrivals import current_receipt, replay_request, route_request, store_batch
-from tests.integration.test_erasure_races import Watched
 from tests.servers.faults import ProcessKilled
 from tests.sizes import size
 
@@ -251,7 +251,7 @@ def test_8_5_a_late_dead_letter_is_erased(world: ReplayFixture) -> None:
             app.router.dead_letter(request)
             run_forget(world, receipt.arrival)
 
-    blobs: Any = Watched(world.stores.blobs, create=meanwhile)
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=meanwhile)
     entry = RouteRequest(receipt.outbox)
     replace(app.router, storage=replace(world.stores, blobs=blobs)).dead_letter(entry)
     assert current_receipt(world.stores, receipt.arrival).is_fully_erased
@@ -274,7 +274,9 @@ def test_8_5_a_late_error_of_a_batch_is_not_recorded_in_a_bare_receipt(world: Re
 
     outcome: list[str] = []
     error = MessageMissing(f"message {identity(message)} has no raw bytes")
-    records: Any = Watched(world.stores.records, merge=meanwhile, commit=lambda changes: meanwhile(changes[0].table))
+    records: Any = InterceptedCalls(
+        world.stores.records, merge=meanwhile, commit=lambda changes: meanwhile(changes[0].table)
+    )
     record_error(replace(world.stores, records=records), receipt.arrival, error)
     assert outcome == ["routed"]
     assert current_receipt(world.stores, receipt.arrival).last_error == ""

@@ -18,7 +18,7 @@ from shared.receipts import State
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture
-from tests.integration.test_erasure_races import Watched
+from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.telemetry import listen
 
 
@@ -60,7 +60,7 @@ def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFix
             world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
 
     come: list[str] = []
-    stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
+    stores = replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, list=comes))
     MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(route_request)
     assert come
     assert list(world.results()) == [("billing", "billing@example.com")]
@@ -87,7 +87,7 @@ def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(
     def ill(_paths: object) -> None:
         raise ServiceUnavailable("storage is unavailable")
 
-    stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
+    stores = replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, delete_many=ill))
     with pytest.raises(ServiceUnavailable):
         MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(route_request)
     assert list(world.stores.blobs.list())

@@ -25,6 +25,7 @@ from shared.storage.base import MATCH_ALL, Filter, Table
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
+from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.pump import work_until_idle
 
 ACCOUNTS, BOOKS, CASH = ({f"ROUTES__{name}__ADDRESS": "billing@example.com"} for name in ("accounts", "books", "cash"))
@@ -40,28 +41,6 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 def eraser(world: ReplayFixture) -> Eraser:
     return Eraser(world.stores, world.servers)
-
-
-class Watched:
-    """An object whose methods call a function first.
-
-    Args:
-        inner: the object.
-        before: by method.
-    """
-
-    def __init__(self, inner: object, **before: Any) -> None:
-        self._inner = inner
-        self._before = before
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-
-        def watched(*args: Any, **named: Any) -> Any:
-            self._before[name](*args, **named)
-            return method(*args, **named)
-
-        return watched if name in self._before else method
 
 
 def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
@@ -157,7 +136,7 @@ def replace_leases(world: ReplayFixture, meanwhile: Any) -> ReplayFixture:
 
     changed = object.__new__(ReplayFixture)
     changed.__dict__.update(world.__dict__)
-    changed.stores = replace(world.stores, leases=Watched(world.stores.leases, acquire=acquire))
+    changed.stores = replace(world.stores, leases=InterceptedCalls(world.stores.leases, acquire=acquire))
     return changed
 
 
@@ -174,7 +153,7 @@ def test_8_5_no_bytes_are_deleted_once_a_lease_is_lost(world: ReplayFixture) -> 
         if gone:
             raise LeaseLost("it ran out while this machine slept")
 
-    watched: Any = Watched(world.stores.blobs, delete_many=removes)
+    watched: Any = InterceptedCalls(world.stores.blobs, delete_many=removes)
     with pytest.raises(LeaseLost):
         delete_artifacts(replace(world.stores, blobs=watched), artifacts, ensure)
     assert len(gone) == 1
@@ -217,7 +196,7 @@ def test_8_5_a_recipient_found_only_in_claims_costs_one_scan(
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 0)
     world.poll_and_route(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
     scans: list[Table] = []
-    records: Any = Watched(world.stores.records, scan=lambda table, *_where: scans.append(table))
+    records: Any = InterceptedCalls(world.stores.records, scan=lambda table, *_where: scans.append(table))
     assert len(list(find_arrivals(records, ArrivalQuery(recipient="sales@example.com")))) == 5
     assert scans.count(Table.CLAIMS) == 1
 
@@ -232,7 +211,7 @@ def test_8_5_erasing_many_messages_scans_the_tables_a_few_times(world: ReplayFix
         if not where.key_prefix and not any(world.stores.records.is_indexed(table, name) for name in where.equal):
             scans.append(table)
 
-    records: Any = Watched(world.stores.records, scan=note)
+    records: Any = InterceptedCalls(world.stores.records, scan=note)
     run_forget(world, "a@b.example", really=False, stores=replace(world.stores, records=records))
     listed = Counter(scans)
     indexed = {Table.RECEIPTS: 5, Table.OUTBOX: 1, Table.CONVERSATIONS: 1}

@@ -32,8 +32,8 @@ from tests.integration.dead_workers import (
 )
 from tests.integration.erasure_fixture import run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture
+from tests.integration.routing_fixture import InterceptedCalls
 from tests.integration.stored_arrivals import current_receipt, store_batch
-from tests.integration.test_erasure_races import Watched
 from tests.servers.faults import ProcessKilled
 
 
@@ -93,7 +93,7 @@ def test_8_5_a_message_that_arrives_again_during_the_repetition_stays(world: Rep
             calls.append("arrives")
             world.poll_and_route(BOTH, message)
 
-    leases: Any = Watched(world.stores.leases, acquire=arrives)
+    leases: Any = InterceptedCalls(world.stores.leases, acquire=arrives)
     later = utc_now() + timedelta(hours=3)
     eraser = Eraser(replace(world.stores, leases=leases), world.servers, now=lambda: later)
     assert eraser.repeat() == 0
@@ -133,7 +133,7 @@ def test_8_5_a_dead_worker_that_joined_a_later_conversation_leaves_no_message_id
             raise ProcessKilled
 
     outcome: list[str] = []
-    records: Any = Watched(world.stores.records, get_many=meanwhile, commit=die)
+    records: Any = InterceptedCalls(world.stores.records, get_many=meanwhile, commit=die)
     with suppress(ProcessKilled):
         replace(app.router, storage=replace(world.stores, records=records), executor=None).route(request)
     texts = {record.values["text"]: record.values for record in world.stores.records.scan(Table.CONVERSATIONS)}
@@ -186,7 +186,7 @@ def test_8_5_two_sweeps_at_once_repeat_each_erasure_once(world: ReplayFixture) -
             counts.append(0)
             counts[0] = Eraser(world.stores, world.servers, now=lambda: later).repeat()
 
-    records: Any = Watched(world.stores.records, commit=other)
+    records: Any = InterceptedCalls(world.stores.records, commit=other)
     assert Eraser(replace(world.stores, records=records), world.servers, now=lambda: later).repeat() == 0
     assert counts == [3]
     assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
@@ -207,7 +207,7 @@ def test_8_5_an_erasure_during_the_repetition_keeps_its_tombstone(world: ReplayF
             world.poll_and_route(BOTH, message)
             run_forget(world, identity(message))
 
-    blobs: Any = Watched(world.stores.blobs, list=erased_again)
+    blobs: Any = InterceptedCalls(world.stores.blobs, list=erased_again)
     Eraser(replace(world.stores, blobs=blobs), world.servers, now=lambda: later).repeat()
     assert calls
     assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
@@ -287,7 +287,7 @@ def test_8_5_a_late_worker_keeps_the_result_of_a_new_arrival(world: ReplayFixtur
             world.poll_and_route(BOTH, message, mailbox="office")
 
     outcome: list[str] = []
-    blobs: Any = Watched(world.stores.blobs, create=meanwhile)
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=meanwhile)
     replace(app.router, storage=replace(world.stores, blobs=blobs), executor=None).route(request)
     assert outcome
     assert sum(world.results().values()) == 2
@@ -310,7 +310,7 @@ def test_8_5_bytes_of_a_message_that_arrives_again_during_the_repetition_stay(wo
             calls.append("arrives")
             world.poll_and_route(BOTH, message, mailbox="office")
 
-    leases: Any = Watched(world.stores.leases, acquire=arrives)
+    leases: Any = InterceptedCalls(world.stores.leases, acquire=arrives)
     later = utc_now() + timedelta(hours=3)
     assert Eraser(replace(world.stores, leases=leases), world.servers, now=lambda: later).repeat() == 1
     assert calls
@@ -361,7 +361,7 @@ def test_8_5_a_dead_worker_leaves_nothing_of_a_conversation_that_has_ended(
 
     outcome: list[str] = []
     hooks: dict[str, Any] = {stalls_at: meanwhile, "commit": die}
-    records: Any = Watched(world.stores.records, **hooks)
+    records: Any = InterceptedCalls(world.stores.records, **hooks)
     with suppress(ProcessKilled):
         replace(app.router, storage=replace(world.stores, records=records), executor=None).route(request)
     assert len(list(world.stores.records.scan(Table.CONVERSATIONS))) == (3 if stalls_at == "get_many" else 2)
@@ -377,7 +377,7 @@ def test_8_5_a_receipt_that_changes_while_it_is_made_bare_is_erased_by_the_next_
         if any(change.table is Table.TOMBSTONES for change in changes):
             world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"removed": True})
 
-    records: Any = Watched(world.stores.records, commit=changed)
+    records: Any = InterceptedCalls(world.stores.records, commit=changed)
     with pytest.raises(WriteConflict, match="run the command again"):
         run_forget(world, receipt.arrival, stores=replace(world.stores, records=records))
     assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
@@ -399,7 +399,7 @@ def test_8_5_two_erasures_at_once_leave_a_tombstone_that_names_the_message(world
             calls.append("erases")
             Eraser(world.stores, world.servers).erase(chosen)
 
-    leases: Any = Watched(world.stores.leases, acquire=other)
+    leases: Any = InterceptedCalls(world.stores.leases, acquire=other)
     Eraser(replace(world.stores, leases=leases), world.servers).erase(chosen)
     assert calls
     leave(world, before, "messages/", "routed/")

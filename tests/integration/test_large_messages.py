@@ -90,7 +90,7 @@ print(json.dumps([peak_memory() - before, message.size, content, len(message.att
 WRITE_PROGRAM = (
     PROGRAM.replace(
         "import json, sys",
-        "import json, sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom datetime import UTC, datetime",
+        "import json, sys\nfrom datetime import UTC, datetime",
     )
     .replace(
         "from shared.mime.parser import parse",
@@ -107,11 +107,12 @@ from shared.routing.model import Match""",
     )
     blobs = FolderBlobs(Path(folder))
     writer = DocumentWriter(blobs, receipt, message)
-    with ThreadPoolExecutor(16) as pool:
-        for job in [pool.submit(job) for job in writer.message_writes()]:
-            job.result()
+    blobs.create_many(writer.message_blobs())
+    writer.accept_message()
+    writer.write_rest()
     blobs.flush()
-    writer.write_result(Match("sales@example.com", "sales", "to"), "routed/result.json", conversation=message_id)
+    match = Match("sales@example.com", "sales", "to")
+    blobs.create_many([writer.result_blob(match, "routed/result.json", conversation=message_id)])
     content = sum(len(piece) for attachment in message.attachments for piece in attachment.chunks())""",
     )
 )

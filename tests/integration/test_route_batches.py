@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from shared.bootstrap import App
-from shared.documents.blob_paths import raw_path
+from shared.documents.blob_paths import parsed_path, raw_path
 from shared.errors import ServiceUnavailable
 from shared.keys import batch_prefix, outbox_key
 from shared.mailboxes.spool import MEMORY_LIMIT
 from shared.mime.parser import parse
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import Change, Create, Delete, Merge, Records, Table
+from shared.storage.base import Change, Create, Delete, Merge, NewBlob, Records, Table
 from tests.end_to_end.command import identity
 from tests.integration.batch_fixture import RETRY_SECONDS, TRIES, BatchFixture, failing_for, letter
 from tests.integration.routing_fixture import InterceptedCalls
@@ -118,10 +118,33 @@ class Sabotage:
 
         return with_commits(world, claim)
 
+    @staticmethod
+    def message_refused(world: BatchFixture, victim: Receipt) -> App:
+        """Let the storage refuse a blob of the victim for good."""
+        return with_refused_blob(world, parsed_path(victim.message), ValueError("not a valid blob"))
+
+    @staticmethod
+    def result_refused(world: BatchFixture, victim: Receipt) -> App:
+        """Let the storage refuse the victim's result for good."""
+        return with_refused_blob(world, f"/{victim.message}-", ValueError("not a valid blob"))
+
+
+def with_refused_blob(world: BatchFixture, part: str, error: Exception) -> App:
+    """Return an app whose storage refuses a call that creates a blob with this text in its path, and creates none."""
+
+    def refuse(blobs: Sequence[NewBlob]) -> None:
+        if any(part in blob.path for blob in blobs):
+            raise error
+
+    blobs: Any = InterceptedCalls(world.stores.blobs, create_many=refuse)
+    return world.app(replace(world.stores, blobs=blobs))
+
 
 @pytest.mark.parametrize(
     ("sabotage", "delay", "error"),
     [
+        (Sabotage.message_refused, RETRY_SECONDS, "an unexpected error: ValueError"),
+        (Sabotage.result_refused, RETRY_SECONDS, "an unexpected error: ValueError"),
         (Sabotage.parser_raises, RETRY_SECONDS, "an unexpected error: ValueError"),
         (Sabotage.raw_bytes_missing, RETRY_SECONDS, "no raw bytes"),
         (Sabotage.routes_invalid, 300, ""),
@@ -165,6 +188,19 @@ def test_a_batch_is_published_again_as_a_whole_after_storage_was_unavailable(wor
     assert again == replace(request, retries=1)
     assert len(world.app().router.route(again)) == len(SIXTEEN)
     world.assert_all_routed()
+
+
+@pytest.mark.parametrize("part", ["message.json", "routed/"])
+def test_a_batch_is_published_again_as_a_whole_after_no_blob_could_be_created(world: BatchFixture, part: str) -> None:
+    request, _ = world.store_batch(*SIXTEEN)
+    assert with_refused_blob(world, part, ServiceUnavailable("storage is unavailable")).router.route(request) == []
+    assert not world.results()
+    world.seconds += 31
+    [again] = world.take_requests()
+    assert again == replace(request, retries=1)
+    assert len(world.app().router.route(again)) == len(SIXTEEN)
+    world.assert_all_routed()
+    assert world.results() == Counter({("sales@example.com", identity(data)): 1 for data in SIXTEEN})
 
 
 def test_8_4_an_arrival_that_fails_in_a_batch_has_five_tries_of_its_own(world: BatchFixture) -> None:

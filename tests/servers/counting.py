@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from shared.storage.base import NewBlob
+from tests.servers.one_by_one import create_one_by_one
 
 
 @dataclass(slots=True)
@@ -25,6 +29,9 @@ class CountingBlobs:
     def create(self, path: str, data: bytes | Path, **options: Any) -> bool:
         self.sizes.append((path, data.stat().st_size if isinstance(data, Path) else len(data)))
         return bool(self.inner.create(path, data, **options))
+
+    def create_many(self, blobs: Sequence[NewBlob]) -> list[bool]:
+        return create_one_by_one(self.create, blobs)
 
     def replace(self, path: str, data: bytes, **options: Any) -> None:
         self.sizes.append((path, len(data)))

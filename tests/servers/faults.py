@@ -6,11 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Generator, Sequence
 from enum import Enum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
 from shared.storage.base import Storage
+from tests.servers.one_by_one import create_one_by_one, creates_blobs
 from tests.sizes import SOAK, size
 
 
@@ -149,6 +150,8 @@ class _Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
+        if creates_blobs(self._inner, name):
+            return partial(create_one_by_one, self.create)
         if not callable(value) or name in ("close", "is_indexed"):
             return value
 

@@ -6,12 +6,9 @@ import base64
 import hashlib
 import json
 import random
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -20,13 +17,15 @@ import pytest
 
 from shared.documents.blob_paths import parsed_path
 from shared.documents.schema import Duplicate, Original
-from shared.documents.writer import MAX_IN_PARALLEL, DocumentWriter
+from shared.documents.writer import MAX_TOGETHER, DocumentWriter
 from shared.errors import ServiceUnavailable
 from shared.mime.parser import parse
 from shared.receipts import Receipt
 from shared.routing.fingerprints import FingerprintKind
 from shared.routing.model import Decision, EnvelopeHint, Match, Unhandled
+from shared.storage.base import NewBlob
 from shared.storage.folder.blobs import FolderBlobs
+from tests.servers.one_by_one import create_one_by_one
 
 STORED_AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CONVERSATION = "c" * 64
@@ -71,11 +70,19 @@ def match(number: int = 0) -> Match:
     return Match(f"user{number}@example.com", "sales", "to")
 
 
-def run(jobs: Sequence[Callable[[], object]], threads: int = 16) -> None:
-    """Run jobs in a thread pool, as the router does."""
-    with ThreadPoolExecutor(threads) as pool:
-        for job in [pool.submit(job) for job in jobs]:
-            job.result()
+def write_message(writer: DocumentWriter) -> None:
+    """Write a message, as the router does."""
+    blobs = writer.message_blobs()
+    writer.blobs.create_many([*reversed(blobs)])
+    writer.accept_message()
+    if writer.has_rest:
+        writer.write_rest()
+
+
+def write_result(writer: DocumentWriter, number: int, **arguments: Any) -> None:
+    """Write the result of a recipient."""
+    blob = writer.result_blob(match(number), f"routed/{number}.json", conversation=CONVERSATION, **arguments)
+    assert writer.blobs.create_many([blob]) == [True]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -96,21 +103,23 @@ class MemoryBlobs:
         self.blobs[path] = data.read_bytes() if isinstance(data, Path) else data
         return True
 
+    def create_many(self, blobs: Sequence[NewBlob]) -> list[bool]:
+        return create_one_by_one(self.create, blobs)
+
 
 LARGE = [random.Random(n).randbytes(MEGABYTE + MEGABYTE // 2) for n in range(2)]
 
 
 @pytest.mark.parametrize("attachments", [SMALL, [*LARGE, *SMALL], []], ids=["small", "large", "none"])
 @pytest.mark.parametrize("max_attachments", [200, 2])
-def test_7_3_the_jobs_write_the_same_blobs_in_any_order_and_more_than_once(
+def test_7_3_the_same_blobs_are_written_in_any_order_and_more_than_once(
     tmp_path: Path, attachments: list[bytes], max_attachments: int
 ) -> None:
     data = mail(attachments)
-    jobs = writer_for(FolderBlobs(tmp_path / "in order"), data, max_attachments=max_attachments).message_writes()
-    run(jobs, threads=1)
-    blobs = FolderBlobs(tmp_path / "others")
-    again = writer_for(blobs, data, max_attachments=max_attachments).message_writes()
-    run([*reversed(again), *again])
+    write_message(writer_for(FolderBlobs(tmp_path / "in order"), data, max_attachments=max_attachments))
+    others = FolderBlobs(tmp_path / "others")
+    for _ in range(2):
+        write_message(writer_for(others, data, max_attachments=max_attachments))
     written = contents(tmp_path / "in order")
     assert written == contents(tmp_path / "others")
     document = json.loads(written[parsed_path(hashlib.sha256(data).hexdigest())])
@@ -125,24 +134,24 @@ def test_7_3_the_jobs_write_the_same_blobs_in_any_order_and_more_than_once(
 def test_7_3_two_arrivals_of_the_same_message_are_written_at_the_same_time(tmp_path: Path) -> None:
     data, blobs = mail(SMALL), FolderBlobs(tmp_path)
     writers = [writer_for(blobs, data) for _ in range(8)]
-    run([job for writer in writers for job in writer.message_writes()])
-    run(
-        [
-            partial(writer.write_result, match(n), f"routed/{n}.json", conversation=CONVERSATION)
-            for n, writer in enumerate(writers)
-        ]
-    )
+
+    def write(number: int) -> None:
+        write_message(writers[number])
+        write_result(writers[number], number)
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        list(pool.map(write, range(len(writers))))
     assert len(contents(tmp_path)) == len(SMALL) + 1 + len(writers)
 
 
-def test_the_jobs_are_returned_once() -> None:
+def test_the_blobs_of_a_message_are_returned_once() -> None:
     writer = writer_for(MemoryBlobs(), mail(SMALL))
-    assert len(writer.message_writes()) == len(SMALL) + 1
-    assert not writer.message_writes()
+    assert len(writer.message_blobs()) == len(SMALL) + 1
+    assert not writer.message_blobs()
 
 
 WRITES: dict[str, Callable[[DocumentWriter], object]] = {
-    "result": lambda writer: writer.write_result(match(), "routed/x.json", conversation=CONVERSATION),
+    "result": lambda writer: write_result(writer, 0),
     "unhandled": lambda writer: writer.write_unhandled(Decision(unhandled=Unhandled.NO_ROUTE)),
     "unserved": lambda writer: writer.write_unserved(["a@b.example"]),
 }
@@ -151,36 +160,36 @@ WRITES: dict[str, Callable[[DocumentWriter], object]] = {
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_7_4_no_document_is_written_before_what_it_refers_to(write: Callable[[DocumentWriter], None]) -> None:
     blobs = MemoryBlobs()
-    writer = writer_for(blobs, mail(SMALL))
+    writer = writer_for(blobs, mail(SMALL), max_attachments=1)
     with pytest.raises(RuntimeError, match="not requested"):
         write(writer)
-    jobs = list(writer.message_writes())
-    for missing in range(len(jobs), 0, -1):
-        with pytest.raises(RuntimeError, match=f"{missing} missing"):
-            write(writer)
-        before = len(blobs.blobs)
-        assert before == len(SMALL) + 1 - missing
-        jobs.pop()()
+    blobs.create_many(writer.message_blobs())
+    with pytest.raises(RuntimeError, match="3 missing"):
+        write(writer)
+    writer.accept_message()
+    with pytest.raises(RuntimeError, match="1 missing"):
+        write(writer)
+    writer.write_rest()
     write(writer)
-    assert len(blobs.blobs) == len(SMALL) + 2
+    assert [path.rpartition("/")[2] for path in blobs.blobs][:3] == ["message.json", "01-0.pdf", "archive.zip"]
+    assert len(blobs.blobs) == 4
 
 
-def test_7_4_no_result_follows_a_job_that_failed() -> None:
+def test_7_4_no_result_follows_an_attachment_that_failed() -> None:
     fails = [True]
 
     def fail_once(path: str, _data: object) -> None:
-        if path.endswith("01-0.pdf") and fails.pop():
+        if path.endswith("archive.zip") and fails.pop():
             fails.append(False)
             raise ServiceUnavailable("the storage is unavailable")
 
-    writer = writer_for(MemoryBlobs(fail_once), mail(SMALL))
-    jobs = writer.message_writes()
+    writer = writer_for(MemoryBlobs(fail_once), mail(SMALL), max_attachments=1)
     with pytest.raises(ServiceUnavailable):
-        run(jobs)
+        write_message(writer)
     with pytest.raises(RuntimeError, match="1 missing"):
-        WRITES["result"](writer)
-    run(jobs)
-    WRITES["result"](writer)
+        write_result(writer, 0)
+    writer.write_rest()
+    write_result(writer, 0)
 
 
 def test_records_that_refer_to_nothing_are_written_without_the_message() -> None:
@@ -190,50 +199,45 @@ def test_records_that_refer_to_nothing_are_written_without_the_message() -> None
     assert [path.partition("/")[0] for path in blobs.blobs] == ["duplicates", "blocked"]
 
 
-def test_7_4_results_are_written_by_several_threads() -> None:
+def test_7_4_many_results_have_the_fields_of_the_message_in_common() -> None:
     hints = [EnvelopeHint(f"user{n}@example.com", "x-original-to") for n in range(100)]
-    blobs, one_by_one = MemoryBlobs(), MemoryBlobs()
-    for target, threads in ((blobs, 16), (one_by_one, 1)):
-        writer = writer_for(target, mail(SMALL), hints=hints)
-        run(writer.message_writes())
-
-        def write(n: int, writer: DocumentWriter = writer) -> None:
-            different = [ORIGINAL] * (n % 5)
-            writer.write_result(match(n), f"routed/{n}.json", conversation=CONVERSATION, different=different)
-
-        with ThreadPoolExecutor(threads) as pool:
-            assert len(list(pool.map(write, range(200)))) == 200
-    assert blobs.blobs == one_by_one.blobs
+    blobs = MemoryBlobs()
+    writer = writer_for(blobs, mail(SMALL), hints=hints)
+    write_message(writer)
+    for n in range(200):
+        write_result(writer, n, different=[ORIGINAL] * (n % 5))
     assert json.loads(blobs.blobs["routed/3.json"])["conversation"] == CONVERSATION
     assert json.loads(blobs.blobs["routed/3.json"])["truncated"] == ["hints"]
 
 
 @pytest.mark.parametrize(
-    ("sizes", "max_attachments", "jobs"),
+    ("sizes", "max_attachments", "together", "has_rest"),
     [
-        pytest.param([MEGABYTE + 1] * 5, 200, 2, id="large"),
-        pytest.param([MEGABYTE - 1] * 12, 200, 6, id="many"),
-        pytest.param([MEGABYTE - 1] * 8, 2, 4, id="archive"),
-        pytest.param([1000] * 300, 200, 202, id="small"),
+        pytest.param([MEGABYTE + 1] * 5, 200, 1, True, id="large"),
+        pytest.param([MEGABYTE - 1] * 12, 200, 5, True, id="many"),
+        pytest.param([MEGABYTE - 1] * 8, 2, 3, True, id="archive"),
+        pytest.param([1000] * 300, 200, 201, True, id="small, with an archive"),
+        pytest.param([1000] * 200, 200, 201, False, id="small"),
     ],
 )
-def test_1_7_attachments_in_memory_and_on_disk_are_bounded(sizes: list[int], max_attachments: int, jobs: int) -> None:
-    lock, in_memory, files, peaks = threading.Lock(), 0, 0, [0, 0]
+def test_1_7_attachments_in_memory_and_on_disk_are_bounded(
+    sizes: list[int], max_attachments: int, together: int, *, has_rest: bool
+) -> None:
+    on_disk: list[Path] = []
 
-    def hold(_path: str, data: bytes | Path) -> None:
-        nonlocal in_memory, files
-        size, file = (0, 1) if isinstance(data, Path) else (len(data), 0)
-        with lock:
-            in_memory, files = in_memory + size, files + file
-            peaks[:] = [max(peaks[0], in_memory), max(peaks[1], files)]
-        time.sleep(0.01)
-        with lock:
-            in_memory, files = in_memory - size, files - file
+    def look(_path: str, data: bytes | Path) -> None:
+        assert [path for path in on_disk if path.exists()] == []
+        if isinstance(data, Path):
+            on_disk.append(data)
+        else:
+            assert len(data) <= MEGABYTE
 
-    writer = writer_for(MemoryBlobs(hold), mail([bytes(size) for size in sizes]), max_attachments=max_attachments)
-    writes = writer.message_writes()
-    assert len(writes) == jobs
-    run(writes)
-    one_in_turn, message_json = MEGABYTE, 64 * 1024
-    assert peaks[0] <= MAX_IN_PARALLEL + one_in_turn + message_json
-    assert peaks[1] <= 1
+    writer = writer_for(MemoryBlobs(look), mail([bytes(size) for size in sizes]), max_attachments=max_attachments)
+    blobs = writer.message_blobs()
+    assert len(blobs) == together
+    assert sum(len(blob.data) for blob in blobs if isinstance(blob.data, bytes)) <= MAX_TOGETHER + 64 * 1024
+    writer.accept_message()
+    assert writer.has_rest == has_rest
+    if has_rest:
+        writer.write_rest()
+        assert on_disk or max(sizes) < MEGABYTE
