@@ -170,3 +170,6 @@ def test_a_relative_folder_is_a_store_as_well(tmp_path: Path, new_files: str, mo
     relative = FolderBlobs(Path("relative"))
     assert relative.create("a/b", new_files.encode(), content_type=TYPE)
     assert (tmp_path / "relative/a/b").read_bytes() == new_files.encode()
+    assert list(relative.list()) == ["a/b"]
+    relative.delete_many(["a/b"])
+    assert [path.name for path in (tmp_path / "relative").iterdir()] == [HIDDEN]

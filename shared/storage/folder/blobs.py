@@ -50,12 +50,12 @@ class FolderBlobs:
     """
 
     def __init__(self, root: Path, modes: FileModes = OWNER_ONLY) -> None:
-        self._root = root
         self._root_name = os.path.abspath(root)  # noqa: PTH100  a text
+        self._root = Path(self._root_name)
         self._modes = modes
         # New files are on the mail's file system, because link(2) does not cross file systems. They have a folder of
         # their own, so that programs which watch the mail's folders never see an incomplete file.
-        self._writing = Path(self._root_name) / HIDDEN / "writing"
+        self._writing = self._root / HIDDEN / "writing"
         # No process ever reuses a name: the temporary file of a killed process may be a link to a complete blob.
         self._name_prefix = uuid.uuid4().hex
         self._numbers = itertools.count()
