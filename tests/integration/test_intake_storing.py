@@ -11,7 +11,7 @@ import pytest
 
 from shared.documents.blob_paths import raw_path
 from shared.errors import ServiceUnavailable
-from shared.mailboxes.spool import Content
+from shared.mailboxes.spool import MEMORY_LIMIT, Content
 from shared.receipts import State
 from shared.storage.base import Change, NewBlob
 from tests.end_to_end.command import identity
@@ -128,3 +128,15 @@ def test_8_1_after_an_upload_failed_nothing_is_lost_and_the_next_poll_continues(
     assert sorted(receipt.message for receipt in world.receipts()) == sorted(map(identity, LETTERS))
     assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
     assert len(world.results()) == len(LETTERS)
+
+
+def test_1_7_a_message_that_is_spooled_is_fetched_alone(world: IntakeFixture) -> None:
+    world.server.messages.clear()
+    world.server.deliver(*LETTERS[:3])
+    first = min(world.server.messages)
+    world.server.reported_sizes[first + 1] = MEMORY_LIMIT + 1
+    fetched: list[int] = []
+    world.server.before_batch = lambda: fetched.append(len(world.server.downloaded))
+    world.poll()
+    assert fetched == [0, 1, 2]
+    assert len(world.results()) == 3

@@ -129,11 +129,20 @@ class Sabotage:
         return with_refused_blob(world, f"/{victim.message}-", ValueError("not a valid blob"))
 
 
-def with_refused_blob(world: BatchFixture, part: str, error: Exception) -> App:
-    """Return an app whose storage refuses a call that creates a blob with this text in its path, and creates none."""
+def with_refused_blob(world: BatchFixture, part: str, error: Exception, refused: list[int] | None = None) -> App:
+    """Return an app whose storage refuses a call that creates a blob with this text in its path, and creates none.
+
+    Args:
+        world: the fixture.
+        part: the text.
+        error: what the refused call raises.
+        refused: gets the number of blobs of each refused call.
+    """
 
     def refuse(blobs: Sequence[NewBlob]) -> None:
         if any(part in blob.path for blob in blobs):
+            if refused is not None:
+                refused.append(len(blobs))
             raise error
 
     blobs: Any = InterceptedCalls(world.stores.blobs, create_many=refuse)
@@ -193,7 +202,10 @@ def test_a_batch_is_published_again_as_a_whole_after_storage_was_unavailable(wor
 @pytest.mark.parametrize("part", ["message.json", "routed/"])
 def test_a_batch_is_published_again_as_a_whole_after_no_blob_could_be_created(world: BatchFixture, part: str) -> None:
     request, _ = world.store_batch(*SIXTEEN)
-    assert with_refused_blob(world, part, ServiceUnavailable("storage is unavailable")).router.route(request) == []
+    refused: list[int] = []
+    app = with_refused_blob(world, part, ServiceUnavailable("storage is unavailable"), refused)
+    assert app.router.route(request) == []
+    assert refused == [len(SIXTEEN)], "not once more for each message"
     assert not world.results()
     world.seconds += 31
     [again] = world.take_requests()
