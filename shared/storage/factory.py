@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shared.storage.azure.accounts import StorageAccount
 
 FOLDER_PARALLEL: Final = 8
-"""Writes of files at once. More threads take more CPU time and do not sync faster; fewer sync slower."""
+"""Operations at once of the messages that are routed. More threads take more CPU time and are not faster."""
 
 
 def open_storage(app: StorageLocation, mail: StorageLocation, container: str, *, create: bool = True) -> Storage:

@@ -15,7 +15,7 @@ from shared.errors import TransientError
 from shared.keys import batch_prefix
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import Queue, QueueItem, QueueName, Storage, Table
+from shared.storage.base import Change, Queue, QueueItem, QueueName, Records, Storage, Table
 from tests.end_to_end.command import identity, opened
 from tests.integration.holding import Holding
 from tests.integration.stored_arrivals import WholeBatches
@@ -40,6 +40,12 @@ HIDDEN_SECONDS = 600
 def letter(number: int, to: str = "sales@example.com", *, text: str = "", headers: str = "") -> bytes:
     head = f"From: a@b.example\r\nTo: {to}\r\nSubject: {number}\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     return f"{head}Message-ID: <{number}@b.example>\r\n{headers}\r\n{text or f'text {number}'}\r\n".encode()
+
+
+SIXTEEN = [letter(number) for number in range(16)]
+"""The messages of a full batch."""
+VICTIM = 7
+"""The number of the message of `SIXTEEN` that fails."""
 
 
 class BatchFixture(Holding):
@@ -191,3 +197,32 @@ def run_and_die(world: BatchFixture, app: App) -> None:
     with suppress(BaseException):
         while world.run_host(app):
             pass
+
+
+class WatchedCommits:
+    """Records whose transactions a test observes or prevents.
+
+    Args:
+        inner: the records.
+        before: called with the changes of each transaction; False: it is not made.
+    """
+
+    def __init__(self, inner: Records, before: Callable[[Sequence[Change]], bool | None]) -> None:
+        self._inner = inner
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def commit(self, changes: Sequence[Change]) -> bool:
+        return self._before(changes) is not False and self._inner.commit(changes)
+
+
+def with_commits(world: BatchFixture, before: Callable[[Sequence[Change]], bool | None]) -> App:
+    """Return an app whose transactions are observed or prevented."""
+    records: Any = WatchedCommits(world.stores.records, before)
+    return world.app(replace(world.stores, records=records))
+
+
+def changes_of(changes: Sequence[Change], table: Table) -> list[Change]:
+    return [change for change in changes if change.table is table]

@@ -9,9 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from shared.bootstrap import App
 from shared.config import AppSettings, MailboxSettings
 from shared.mailboxes.base import Mailbox
+from shared.mailboxes.spool import Content
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
@@ -77,3 +80,22 @@ class IntakeFixture:
         read = json.loads(data)
         assert isinstance(read, dict)
         return read
+
+
+def count_contents(monkeypatch: pytest.MonkeyPatch) -> tuple[list[bytes], list[Content]]:
+    """Return the bytes of the contents that are opened from now on, and the contents that are closed."""
+    opened: list[bytes] = []
+    closed: list[Content] = []
+    from_bytes, close = Content.from_bytes, Content.close
+
+    def counted_of(data: bytes) -> Content:
+        opened.append(data)
+        return from_bytes(data)
+
+    def counted_close(content: Content) -> None:
+        closed.append(content)
+        close(content)
+
+    monkeypatch.setattr(Content, "from_bytes", staticmethod(counted_of))
+    monkeypatch.setattr(Content, "close", counted_close)
+    return opened, closed

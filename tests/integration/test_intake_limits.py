@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RemovalRefused
-from shared.mailboxes.spool import Content
 from shared.queue_messages import Poll
 from shared.receipts import State
 from shared.storage.base import QueueName
-from tests.integration.intake_fixture import DAY, IntakeFixture, letter
+from tests.integration.intake_fixture import DAY, IntakeFixture, count_contents, letter
 from tests.servers.pump import poll
 
 
@@ -175,19 +174,7 @@ def test_a_drain_in_time_enqueues_nothing(world: IntakeFixture) -> None:
 
 
 def test_1_7_contents_are_closed_whatever_happens(world: IntakeFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, closed = [], []
-    from_bytes, close = Content.from_bytes, Content.close
-
-    def counted_of(data: bytes) -> Content:
-        opened.append(data)
-        return from_bytes(data)
-
-    def counted_close(content: Content) -> None:
-        closed.append(content)
-        close(content)
-
-    monkeypatch.setattr(Content, "from_bytes", staticmethod(counted_of))
-    monkeypatch.setattr(Content, "close", counted_close)
+    opened, closed = count_contents(monkeypatch)
     world.server.deliver(*(letter(number) for number in range(1, 12)))
     world.server.refuses_removal = RemovalRefused("mailbox support: NO")
     world.poll()

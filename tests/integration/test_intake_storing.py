@@ -11,11 +11,11 @@ import pytest
 
 from shared.documents.blob_paths import raw_path
 from shared.errors import ServiceUnavailable
-from shared.mailboxes.spool import MEMORY_LIMIT, Content
+from shared.mailboxes.spool import MEMORY_LIMIT
 from shared.receipts import State
 from shared.storage.base import Change, NewBlob
 from tests.end_to_end.command import identity
-from tests.integration.intake_fixture import DAY, IntakeFixture, letter
+from tests.integration.intake_fixture import DAY, IntakeFixture, count_contents, letter
 
 BATCH = 2
 """Messages that the server in memory delivers together."""
@@ -86,9 +86,7 @@ def test_two_batches_are_uploaded_at_a_time_and_recorded_in_order(
 def test_8_1_after_an_upload_failed_nothing_is_lost_and_the_next_poll_continues(
     world: IntakeFixture, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    create_many, from_bytes, close = world.stores.blobs.create_many, Content.from_bytes, Content.close
-    opened: list[bytes] = []
-    closed: list[Content] = []
+    create_many = world.stores.blobs.create_many
     uploading: set[int] = set()
 
     def failing_upload(blobs: Sequence[NewBlob]) -> list[bool]:
@@ -101,18 +99,9 @@ def test_8_1_after_an_upload_failed_nothing_is_lost_and_the_next_poll_continues(
         finally:
             uploading.discard(threading.get_ident())
 
-    def counted_of(data: bytes) -> Content:
-        opened.append(data)
-        return from_bytes(data)
-
-    def counted_close(content: Content) -> None:
-        closed.append(content)
-        close(content)
-
     with monkeypatch.context() as patch:
         patch.setattr(world.stores.blobs, "create_many", failing_upload)
-        patch.setattr(Content, "from_bytes", staticmethod(counted_of))
-        patch.setattr(Content, "close", counted_close)
+        opened, closed = count_contents(patch)
         app = world.app()
         with pytest.raises(ServiceUnavailable, match="the storage is unavailable"):
             app.poller.intake.run(app.settings.mailboxes["support"], world.server.open(), Unlimited(), **RUN)
