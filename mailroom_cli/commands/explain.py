@@ -116,9 +116,9 @@ def _receipts_at(storage: Storage, path: str) -> list[Receipt]:
         MessageMissing: there is nothing at the path.
         ConfigurationError: several messages have paths that begin like this.
     """
-    folder = re.match(r"messages/[0-9a-f]{2}/([0-9a-f]{64})(?:/|$)", path)
-    if folder is not None:
-        return find_by_id(storage.records, folder[1])
+    message = re.match(r"messages/[0-9a-f]{2}/([0-9a-f]{64})(?:/|\.eml$|$)", path)
+    if message is not None:
+        return find_by_id(storage.records, message[1])
     if {"", ".", ".."} & {*path.split("/")[:-1]}:
         raise ConfigurationError(f"{path} is not the path of a stored message")
     paths: list[str] = []

@@ -120,7 +120,7 @@ def _reason_to_keep(folder: Path) -> str:
     messages, mailboxes, settings = mark
     if SETTINGS in entries and hashlib.sha256((folder / SETTINGS).read_bytes()).hexdigest() != settings:
         return f"has a {SETTINGS} that was changed since the demo"
-    if any(path.name not in messages for path in folder.glob("messages/*/*")):
+    if any(path.name.removesuffix(".eml") not in messages for path in folder.glob("messages/*/*")):
         return "contains mail that is not sample mail"
     if any(message not in messages or name not in mailboxes for message, name in _stored_names(folder)):
         return "has records of mail or mailboxes that are not the demo's"

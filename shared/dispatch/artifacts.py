@@ -54,8 +54,8 @@ class Artifacts:
     def retain(self, messages: Collection[str]) -> None:
         """Keep the bytes of these messages as well."""
         self.kept |= set(messages)
-        folders = tuple(map(message_folder, messages))
-        self.bytes = [path for path in self.bytes if not path.startswith(folders)]
+        prefixes = tuple(prefix for message in messages for prefix in (raw_path(message), message_folder(message)))
+        self.bytes = [path for path in self.bytes if not path.startswith(prefixes)]
 
 
 def collect_artifacts(
@@ -81,6 +81,8 @@ def collect_artifacts(
     artifacts.kept = shared_messages(storage.records, receipts)
     for message in sorted(messages - artifacts.kept):
         artifacts.bytes += storage.blobs.list(message_folder(message))
+        if storage.blobs.exists(raw_path(message)):
+            artifacts.bytes.append(raw_path(message))
     # A message that is kept must still be found by its Message-ID.
     erased = [receipt for receipt in receipts if receipt.message not in artifacts.kept]
     artifacts.conversations = list(_conversation_keys(storage, erased, arrivals, address, entries))

@@ -22,18 +22,20 @@ RESULTS_PREFIX: Final = "routed/"
 """The prefix of the paths of all results."""
 
 
-def message_folder(message: str) -> str:
-    """Return the folder of a message, with a `/` at its end.
+def raw_path(message: str) -> str:
+    """Return the path of the bytes exactly as downloaded.
+
+    It is not in the message's folder: in a folder storage, intake need not create and sync a folder for each message.
 
     Args:
         message: its id, the SHA-256 of its bytes.
     """
+    return f"messages/{message[:2]}/{message}.eml"
+
+
+def message_folder(message: str) -> str:
+    """Return the folder of what is read from a message, with a `/` at its end."""
     return f"messages/{message[:2]}/{message}/"
-
-
-def raw_path(message: str) -> str:
-    """Return the path of the bytes exactly as downloaded."""
-    return message_folder(message) + "raw.eml"
 
 
 def parsed_path(message: str) -> str:

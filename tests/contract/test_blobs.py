@@ -69,7 +69,7 @@ def test_one_of_sixteen_threads_creates_a_blob(stores: Storage, tmp_path: Path, 
 
 def test_threads_create_blobs_and_flush(stores: Storage) -> None:
     def create(number: int) -> bool:
-        created = stores.blobs.create(f"m/{number % 40}/raw.eml", str(number % 40).encode(), content_type=TYPE)
+        created = stores.blobs.create(f"m/{number % 40}/message.json", str(number % 40).encode(), content_type=TYPE)
         stores.blobs.flush()
         return created
 
@@ -198,10 +198,10 @@ def test_replace_with_a_stale_etag_is_a_conflict(stores: Storage) -> None:
 
 
 def test_a_deleted_blob_may_be_created_again(stores: Storage) -> None:
-    for path in ("m/1/raw.eml", "m/1/a/b.pdf", "m/2/raw.eml"):
+    for path in ("m/1/message.json", "m/1/a/b.pdf", "m/2/message.json"):
         stores.blobs.create(path, b"x", content_type=TYPE)
-    stores.blobs.delete_many(["m/1/raw.eml", "m/1/a/b.pdf", "m/1/none", "m/1"])
-    assert list(stores.blobs.list()) == ["m/2/raw.eml"]
-    assert stores.blobs.create("m/1/raw.eml", b"y", content_type=TYPE)
+    stores.blobs.delete_many(["m/1/message.json", "m/1/a/b.pdf", "m/1/none", "m/1"])
+    assert list(stores.blobs.list()) == ["m/2/message.json"]
+    assert stores.blobs.create("m/1/message.json", b"y", content_type=TYPE)
     stores.blobs.flush()
-    assert stores.blobs.read("m/1/raw.eml") == b"y"
+    assert stores.blobs.read("m/1/message.json") == b"y"

@@ -19,7 +19,7 @@ from tests.contract.folders import NAMED_FILES, OPEN, ROOT, opened_at, run_proce
 
 def test_4_4_one_of_several_processes_creates_each_blob_and_record(folder: Path) -> None:
     program = """
-blobs = sum(storage.blobs.create(f"a/{n}/raw.eml", b"x" * 9999, content_type="text/plain") for n in range(100))
+blobs = sum(storage.blobs.create(f"a/{n}/message.json", b"x" * 9999, content_type="text/plain") for n in range(100))
 storage.blobs.flush()
 records = sum(storage.records.create(Table.CLAIMS, digest(str(n)), {"n": n}) for n in range(100))
 print(blobs, records, storage.leases.acquire("support", 60) is not None)
@@ -53,7 +53,7 @@ def test_8_1_a_kill_during_a_write_leaves_no_blob(folder: Path, tmp_path: Path, 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = """
-storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc.eml", Path(sys.argv[3]), content_type="message/rfc822")
 """
     command = [sys.executable, "-c", before + OPEN + program, str(folder), "0", str(pipe)]
     with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as pipe_end:
@@ -68,8 +68,8 @@ storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type=
     storage = opened_at(folder)
     assert list(storage.blobs.list()) == []
     assert [path.name for path in folder.iterdir()] == [HIDDEN]
-    assert storage.blobs.create("messages/ab/abc/raw.eml", b"whole", content_type="message/rfc822")
-    assert storage.blobs.read("messages/ab/abc/raw.eml") == b"whole"
+    assert storage.blobs.create("messages/ab/abc.eml", b"whole", content_type="message/rfc822")
+    assert storage.blobs.read("messages/ab/abc.eml") == b"whole"
     storage.close()
 
 
@@ -86,28 +86,28 @@ def test_8_1_a_kill_between_link_and_unlink_leaves_the_blob_intact(folder: Path)
 import os, signal
 from shared.storage.folder import blobs
 blobs.os.unlink = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-storage.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
+storage.blobs.create("a/b.eml", b"precious", content_type="message/rfc822")
 """
     command = [sys.executable, "-c", NAMED_FILES + OPEN + program, str(folder), "0"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     (temporary,) = (folder / HIDDEN / "writing").iterdir()
-    assert temporary.samefile(folder / "a/raw.eml")
+    assert temporary.samefile(folder / "a/b.eml")
     for number in range(3):
         blobs = FolderBlobs(folder)
         assert blobs.create(f"b/{number}", b"other", content_type="message/rfc822")
-        assert not blobs.create("a/raw.eml", b"other", content_type="message/rfc822")
-    assert (folder / "a/raw.eml").read_bytes() == b"precious"
+        assert not blobs.create("a/b.eml", b"other", content_type="message/rfc822")
+    assert (folder / "a/b.eml").read_bytes() == b"precious"
 
 
 WRITING = """
-storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc.eml", Path(sys.argv[3]), content_type="message/rfc822")
 """
 
 WRITTEN = """
 from shared.storage.folder import blobs
 link = blobs.os.link
 blobs.os.link = lambda *names, **options: (Path(sys.argv[3]).open("rb").read(), link(*names, **options))
-storage.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc.eml", b"x" * 3_000_000, content_type="message/rfc822")
 """
 
 

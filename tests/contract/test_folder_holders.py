@@ -157,7 +157,7 @@ def test_the_cache_of_folders_is_limited(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(blobs_module, "MAX_CACHED_FOLDERS", 50)
     storage = FolderBlobs(tmp_path)
     for number in range(200):
-        assert storage.create(f"messages/{number % 7}/{number}/raw.eml", b"x", content_type="message/rfc822")
+        assert storage.create(f"messages/{number % 7}/{number}/message.json", b"x", content_type="message/rfc822")
         assert len(storage._existing) <= 50
     storage.flush()
     assert len(list(storage.list("messages/"))) == 200

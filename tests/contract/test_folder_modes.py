@@ -43,7 +43,7 @@ spool = Spool(5_000_000, 10**9)
 spool.write(b"x" * 5_000_000)
 content = spool.finish()
 storage = open_storage(location, location, "mail")
-storage.blobs.create("messages/ab/abc/raw.eml", content.data, content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc.eml", content.data, content_type="message/rfc822")
 storage.blobs.create("unhandled/a/1.json", b"1", content_type="application/json")
 version = storage.blobs.read_version("unhandled/a/1.json")
 storage.blobs.replace("unhandled/a/1.json", b"2", etag=version.etag, content_type="application/json")
@@ -90,7 +90,7 @@ def test_files_and_folders_have_the_configured_mode(tmp_path: Path, umask: str, 
     entries = {name: (kind, mode_text) for kind, mode_text, name in map(str.split, lines)}
     assert {
         *(".", ".mailroom", ".mailroom/state.sqlite3", ".mailroom/state.sqlite3-wal", ".mailroom/state.sqlite3-shm"),
-        *(".mailroom/in-use.lock", ".mailroom/replacing.lock", "messages/ab/abc/raw.eml", "unhandled/a/1.json"),
+        *(".mailroom/in-use.lock", ".mailroom/replacing.lock", "messages/ab/abc.eml", "unhandled/a/1.json"),
     } <= entries.keys()
     assert any(name.startswith(".mailroom/writing/") for name in entries), "a temporary file was seen"
     expected = {"file": oct(int(mode, 8)), "folder": folder_mode}

@@ -38,15 +38,15 @@ def blobs(tmp_path: Path, new_files: str) -> FolderBlobs:
 
 
 def letters(count: int) -> list[NewBlob]:
-    return [NewBlob(f"messages/{n % 7}/{n}/raw.eml", str(n).encode() * n, TYPE) for n in range(count)]
+    return [NewBlob(f"messages/{n % 7}/{n}/message.json", str(n).encode() * n, TYPE) for n in range(count)]
 
 
 def test_many_files_are_created_as_one(blobs: FolderBlobs) -> None:
     count = 2 * blobs_module.OPEN_FILES + 5
-    assert blobs.create("messages/3/3/raw.eml", b"first", content_type=TYPE)
+    assert blobs.create("messages/3/3/message.json", b"first", content_type=TYPE)
     assert blobs.create_many(letters(count)) == [n != 3 for n in range(count)]
     for blob in letters(count):
-        assert blobs.read(blob.path) == (b"first" if blob.path == "messages/3/3/raw.eml" else blob.data)
+        assert blobs.read(blob.path) == (b"first" if blob.path == "messages/3/3/message.json" else blob.data)
     assert blobs.create_many([]) == []
 
 
@@ -90,7 +90,7 @@ def test_an_error_leaves_complete_files_only(
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", failing_link)
-    with pytest.raises(ServiceUnavailable, match=r"messages/4/4/raw\.eml failed: No space left"):
+    with pytest.raises(ServiceUnavailable, match=r"messages/4/4/message\.json failed: No space left"):
         blobs.create_many(letters(9))
     assert list(blobs.list()) == sorted(blob.path for blob in letters(4))
     assert list((tmp_path / "mail" / HIDDEN / "writing").iterdir()) == []

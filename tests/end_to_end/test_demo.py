@@ -130,7 +130,7 @@ def test_the_demo_does_not_touch_stored_mail(tmp_path: Path) -> None:
     temporary.mkdir()
     for name in ("mail", "mailroom-mail"):
         stores = opened(f"folder:{tmp_path / name}")
-        assert stores.blobs.create("messages/ab/abc/raw.eml", b"collected", content_type="message/rfc822")
+        assert stores.blobs.create("messages/ab/abc.eml", b"collected", content_type="message/rfc822")
         stores.close()
     before = files(tmp_path)
     for _ in range(2):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.documents.blob_paths import raw_path
+from shared.documents.blob_paths import message_folder, raw_path
 from shared.queue_messages import Poll, PollReason
 from tests.end_to_end.command import identity, mailroom, opened, settings_file
 from tests.end_to_end.in_process import OperatorFixture
@@ -115,8 +115,8 @@ def test_explain_takes_an_id_an_arrival_and_every_path_of_a_message(
     for data, path in ((routed, world.only_path("routed/")), (unhandled, world.only_path("unhandled/"))):
         [receipt] = [receipt for receipt in world.receipts() if receipt.message == identity(data)]
         names = [receipt.arrival, receipt.arrival[:8], identity(data), identity(data)[:8].upper()]
-        folder = raw_path(identity(data)).removesuffix("raw.eml")
-        for stored in (path, path.partition("-")[0] + "\u2026", folder, folder + "raw.eml", folder + "message.json"):
+        raw, folder = raw_path(identity(data)), message_folder(identity(data))
+        for stored in (path, path.partition("-")[0] + "\u2026", raw, folder, folder + "message.json"):
             names += [stored, "/" + stored, f"mail/{stored}", f"./mail/{stored}", f"{tmp_path}/mail/{stored}"]
         expected = explained(world, identity(data))
         assert f"message {identity(data)[:8]}: {receipt.outcome}\n" in expected

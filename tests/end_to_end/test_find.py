@@ -151,7 +151,7 @@ def test_find_long_and_json_show_everything(world: OperatorFixture) -> None:
 
 def test_find_long_folds_no_path_and_pads_nothing(world: OperatorFixture) -> None:
     world.poll_and_route(BOTH, ANNS, INVOICE)
-    paths = [*world.stores.blobs.list("routed/"), f"messages/{identity(ANNS)[:2]}/{identity(ANNS)}/raw.eml"]
+    paths = [*world.stores.blobs.list("routed/"), f"messages/{identity(ANNS)[:2]}/{identity(ANNS)}.eml"]
     piped = world.run("find", "--since", "today", "--long", settings=BOTH).stdout
     with columns(80):
         shown = world.run("find", "--since", "today", "--long", settings=BOTH).stdout
@@ -175,7 +175,7 @@ def test_every_command_takes_the_beginning_of_an_id_and_refuses_an_ambiguous_one
     assert record is not None
     other = identity(ANNS)[:12] + "0" * 52
     world.stores.records.create(Table.RECEIPTS, "12" * 32, {**record.values, "message": other})
-    world.stores.blobs.create(f"messages/{other[:2]}/{other}/raw.eml", ANNS, content_type="message/rfc822")
+    world.stores.blobs.create(f"messages/{other[:2]}/{other}.eml", ANNS, content_type="message/rfc822")
     shown = [line[0] for line in listed(world, "--since", "today")]
     assert sorted(shown) == sorted([identity(ANNS)[:13], other[:13]])
     for words in (["find", "--id"], ["explain"], ["replay", "--dry-run"], ["forget"]):

@@ -79,7 +79,7 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
     assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     try:
-        assert [path for path in stores.blobs.list("messages/") if path.endswith("raw.eml")] == [
+        assert [path for path in stores.blobs.list("messages/") if path.endswith(".eml")] == [
             raw_path(identity(mail[2]))
         ]
         assert len(list(stores.blobs.list("routed/"))) == 1

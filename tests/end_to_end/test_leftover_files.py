@@ -76,7 +76,7 @@ def test_8_1_leftover_files_of_a_killed_run_are_removed_at_start_and_by_sweep(do
     assert mailroom("run-once", settings=settings, environment=environment).returncode == 0
     assert user.left() == []
     stores = opened(f"folder:{tmp_path / 'mail'}")
-    assert stores.blobs.read(f"messages/{identity(large)[:2]}/{identity(large)}/raw.eml") == large
+    assert stores.blobs.read(f"messages/{identity(large)[:2]}/{identity(large)}.eml") == large
     stores.close()
 
 

@@ -133,7 +133,7 @@ def test_8_1_the_next_run_resumes_after_a_kill(dovecot: Dovecot, tmp_path: Path)
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
     for stored in (30, len(mail) * 3 // 8, len(mail) * 3 // 4):
         process = subprocess.Popen(command("run-once", settings=settings), cwd=ROOT, stderr=subprocess.DEVNULL)
-        while process.poll() is None and sum(1 for _ in (tmp_path / "mail").glob("messages/*/*/raw.eml")) < stored:
+        while process.poll() is None and sum(1 for _ in (tmp_path / "mail").glob("messages/*/*.eml")) < stored:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -162,7 +162,7 @@ def die(_handle):
 
 store = blobs.FolderBlobs(Path(sys.argv[1]))
 blobs.os.fdatasync = die
-store.create("messages/ab/abc/raw.eml", b"half a message", content_type="message/rfc822")
+store.create("messages/ab/abc.eml", b"half a message", content_type="message/rfc822")
 """
 
 
@@ -172,8 +172,8 @@ def test_8_1_a_kill_during_a_write_leaves_no_partial_message(tmp_path: Path) -> 
     stores = opened(f"folder:{tmp_path / 'mail'}")
     assert list(stores.blobs.list()) == []
     assert [path.name for path in (tmp_path / "mail").iterdir()] == [".mailroom"]
-    assert stores.blobs.create("messages/ab/abc/raw.eml", b"a whole message", content_type="message/rfc822")
-    assert stores.blobs.read("messages/ab/abc/raw.eml") == b"a whole message"
+    assert stores.blobs.create("messages/ab/abc.eml", b"a whole message", content_type="message/rfc822")
+    assert stores.blobs.read("messages/ab/abc.eml") == b"a whole message"
     stores.close()
 
 

@@ -94,7 +94,7 @@ def test_each_result_has_one_ticket_however_often_its_event_arrives(mail: Blobs,
 
 def test_events_of_other_blobs_are_ignored(mail: Blobs, azure_storage: str) -> None:
     (path, _) = mail.list("routed/")
-    (raw,) = [blob for blob in mail.list("messages/") if blob.endswith("raw.eml")]
+    (raw,) = [blob for blob in mail.list("messages/") if blob.endswith(".eml")]
     others = [event(raw), event(path, "others"), event(path.removesuffix(".json") + "/x")]
     _, failures = in_own_process(delivered, azure_storage, others)
     assert failures == []

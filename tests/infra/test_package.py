@@ -265,8 +265,8 @@ def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores
         (tmp_path / file).write_text("")
     (tmp_path / ".funcignore").write_text((ROOT / ".funcignore").read_text())
     for name in names:
-        (tmp_path / name / "messages/ab/abc").mkdir(parents=True)
-        (tmp_path / name / "messages/ab/abc/raw.eml").write_text("mail")
+        (tmp_path / name / "messages/ab").mkdir(parents=True)
+        (tmp_path / name / "messages/ab/abc.eml").write_text("mail")
         (tmp_path / name / ".mailroom").mkdir()
         (tmp_path / name / ".mailroom/state.sqlite3").write_text("records")
     kept = {Path("function_app.py"), Path("mailroom_code/kept.py")}
@@ -276,7 +276,7 @@ def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores
 def test_no_mail_is_committed() -> None:
     ignores = as_azd((ROOT / ".gitignore").read_text().splitlines())
     for name in (STORE.removeprefix("./"), DEMO_FOLDER):
-        assert ignores(f"{name}/messages/ab/abc/raw.eml")
+        assert ignores(f"{name}/messages/ab/abc.eml")
         assert ignores(f"{name}/.mailroom/state.sqlite3")
 
 

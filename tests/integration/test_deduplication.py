@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.documents.blob_paths import raw_path
+from shared.documents.blob_paths import parsed_path, raw_path
 from tests.integration.routing_fixture import WILDCARDS, RoutingFixture, identity, letter
 
 
@@ -25,9 +25,7 @@ def test_the_same_bytes_in_two_mailboxes_with_different_routes_have_two_results(
     world.run("support", "office")
     assert world.results() == [("office", "office@example.com"), ("support", "support@example.com")]
     assert world.paths("duplicates/") == []
-    assert world.paths("messages/") == sorted(
-        [raw_path(identity(data)), raw_path(identity(data)).replace("raw.eml", "message.json")]
-    )
+    assert world.paths("messages/") == sorted([raw_path(identity(data)), parsed_path(identity(data))])
 
 
 def test_3_8_the_same_bytes_under_one_route_have_one_result_and_a_record_that_names_it(world: RoutingFixture) -> None:

@@ -102,7 +102,7 @@ def _a_routes_file(folder: Path) -> None:
 def _a_link_to_mail(folder: Path) -> None:
     real = folder.parent / "real"
     (real / "ab").mkdir(parents=True)
-    (real / "ab/raw.eml").write_bytes(REAL)
+    (real / "ab/abc.eml").write_bytes(REAL)
     (folder / "failed").symlink_to(real)
 
 

@@ -103,7 +103,7 @@ def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: RoutingFixture) -> No
     data = b"To: support@example.com\nSubject: \xff\x00 bare\r\r\n\r\n.\r\nno end"
     world.servers["support"].deliver(data)
     world.run("support")
-    assert world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}/raw.eml") == data
+    assert world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}.eml") == data
 
 
 def test_7_5_an_attachment_is_stored_so_that_a_browser_executes_nothing(world: RoutingFixture) -> None:
@@ -131,7 +131,7 @@ def test_7_4_a_result_is_written_after_everything_it_refers_to(world: RoutingFix
     world.run("support", stores=replace(world.stores, blobs=blobs))
     kinds = ["result" if path.startswith("routed/") else path.rpartition("/")[2] for path in order]
     assert sorted(kinds[2:4]) == ["01-invoice.html", "message.json"], "in any order"
-    assert kinds[:2] + kinds[4:] == ["raw.eml", "(settled)", "(settled)", "result", "(settled)"]
+    assert kinds[:2] + kinds[4:] == [f"{identity(ATTACHED)}.eml", "(settled)", "(settled)", "result", "(settled)"]
 
 
 def test_3_6_an_unhandled_record_holds_the_reason_and_the_routes_tried(world: RoutingFixture) -> None:

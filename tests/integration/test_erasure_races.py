@@ -74,7 +74,8 @@ def test_8_5_blobs_of_other_arrivals_stay(world: ReplayFixture) -> None:
         f"config/{identity(TO_BOTH)}.json": b"{}",
         world.only_path("routed/sales/").removesuffix(".json") + "-note.json": b'{"arrival": {"id": "another"}}',
         world.only_path("routed/billing/").removesuffix(".json") + ".txt": identity(TO_BOTH).encode(),
-        f"messages/{identity(TO_BOTH)[:2]}/{identity(TO_BOTH)}-not/raw.eml": b"x",
+        f"messages/{identity(TO_BOTH)[:2]}/{identity(TO_BOTH)}-not/message.json": b"x",
+        f"messages/{identity(TO_BOTH)[:2]}/{identity(TO_BOTH)}-not.eml": b"x",
     }
     for path, data in others.items():
         assert world.stores.blobs.create(path, data, content_type="text/plain")

@@ -91,7 +91,7 @@ def test_8_1_after_an_upload_failed_nothing_is_lost_and_the_next_poll_continues(
     uploading: set[int] = set()
 
     def failing_upload(blobs: Sequence[NewBlob]) -> list[bool]:
-        if blobs[0].path.endswith("raw.eml") and batch_of(blobs[0].path) == failing:
+        if blobs[0].path.endswith(".eml") and batch_of(blobs[0].path) == failing:
             create_many(blobs[:1])
             raise ServiceUnavailable("the storage is unavailable")
         uploading.add(threading.get_ident())

@@ -166,7 +166,7 @@ def test_a_field_of_a_later_release_is_ignored() -> None:
 
 def test_7_the_layout_of_the_container() -> None:
     message, day = "ab" + "c" * 62, RECEIPT.stored_at
-    assert raw_path(message) == f"messages/ab/{message}/raw.eml"
+    assert raw_path(message) == f"messages/ab/{message}.eml"
     assert parsed_path(message) == f"messages/ab/{message}/message.json"
     assert attachment_path(message, 1, "invoice.pdf") == f"messages/ab/{message}/attachments/01-invoice.pdf"
     # printf sales@example.com | sha256sum

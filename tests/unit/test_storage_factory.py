@@ -78,11 +78,11 @@ def test_opening_sends_no_request(text: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_mail_is_directly_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "mail"
     stores = open_storage(folder_location(folder), folder_location(folder), "container")
-    stores.blobs.create("messages/ab/x/raw.eml", b"x", content_type="message/rfc822")
+    stores.blobs.create("messages/ab/x.eml", b"x", content_type="message/rfc822")
     stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
     stores.close()
     assert {path.name for path in folder.iterdir()} == {"messages", ".mailroom"}
-    assert (folder / "messages/ab/x/raw.eml").read_bytes() == b"x"
+    assert (folder / "messages/ab/x.eml").read_bytes() == b"x"
     assert (folder / ".mailroom" / "state.sqlite3").is_file()
 
 
