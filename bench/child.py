@@ -45,7 +45,7 @@ def intake(values: dict[str, str]) -> Measurement:
 
     # Imported before the measurement, like the modules of the peers.
     for protocol in ("imap", "pop3", "graph"):
-        import_module(f"shared.mailboxes.{protocol}")
+        import_module(f"shared.mailboxes.{protocol}.mailbox")
     app = build_app(load_settings(values))
 
     def drain() -> int:
@@ -89,7 +89,7 @@ def whole(settings: str, connection_string: str, log: str, messages: int) -> Mea
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
     from mailroom_cli.terminal import open_console  # noqa: PLC0415
 
-    for module in ("shared.mailboxes.imap", "shared.storage.azure.blobs", "shared.storage.azure.records"):
+    for module in ("shared.mailboxes.imap.mailbox", "shared.storage.azure.blobs", "shared.storage.azure.records"):
         import_module(module)
     requests = RequestLog(connection_string)
 

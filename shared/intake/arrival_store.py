@@ -10,6 +10,7 @@ in one transaction (`arrival_records`), then queue message. A crash between two 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -28,10 +29,14 @@ from shared.keys import arrival_key
 from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.spool import Content
 from shared.observability import metrics, tracing
+from shared.parallel import run_each
 from shared.queue_messages import route_requests
 from shared.receipts import Receipt, State
 from shared.storage.base import Merge, NewBlob, QueueName, Storage, Table, storable_time
 from shared.storage.transactions import pack_transactions
+
+TRANSACTIONS_MARKING = 4
+"""Transactions at once that mark messages as removed. Nothing else of the mailbox is done meanwhile."""
 
 DIGEST_KEY_PREFIX = "sha256:"
 """The prefix of the key of a message for which the server has none; the digest of its bytes follows."""
@@ -137,8 +142,10 @@ class ArrivalStore:
     def mark_removed(self, arrivals: Iterable[str]) -> None:
         """Record that messages were removed from the mailbox for certain."""
         merges = ([Merge(Table.RECEIPTS, arrival, {"removed": True})] for arrival in dict.fromkeys(arrivals))
-        for changes in pack_transactions(merges):
-            self.storage.records.commit([*chain.from_iterable(changes)])  # Without etags, it is always made.
+        transactions = [[*chain.from_iterable(changes)] for changes in pack_transactions(merges)]
+        with ThreadPoolExecutor(TRANSACTIONS_MARKING, thread_name_prefix=f"mark-{self.settings.name}") as executor:
+            # Without etags, each is always made.
+            run_each(executor, TRANSACTIONS_MARKING, self.storage.records.commit, transactions)
 
     @property
     def _has_immutable_ids(self) -> bool:

@@ -75,7 +75,7 @@ class FolderRecords:
         statements = _prepare([Create(table, key, values) for key, values in rows.items()])
 
         def create(connection: sqlite3.Connection) -> set[str]:
-            created = [key for statement in statements for (key,) in statement.execute(connection)]
+            created = [key for statement in statements for key in statement.changed_keys(connection)]
             return rows.keys() - created
 
         return self._database.write(create)
@@ -87,7 +87,7 @@ class FolderRecords:
 
         def make(connection: sqlite3.Connection) -> None:
             for statement in statements:
-                if len(statement.execute(connection)) < statement.expected:
+                if statement.execute(connection) < statement.expected:
                     raise _ConditionNotMet
 
         try:
@@ -168,7 +168,7 @@ class _ConditionNotMet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """A statement that changes records, and returns the key of each record that it changed.
+    """A statement that changes records.
 
     Attributes:
         sql: its text.
@@ -180,9 +180,13 @@ class _Statement:
     parameters: Sequence[str | int | None]
     expected: int = 1
 
-    def execute(self, connection: sqlite3.Connection) -> list[tuple[str]]:
-        """Execute the statement."""
-        return connection.execute(f"{self.sql} RETURNING key", self.parameters).fetchall()
+    def execute(self, connection: sqlite3.Connection) -> int:
+        """Execute the statement, and return how many records it changed."""
+        return connection.execute(self.sql, self.parameters).rowcount
+
+    def changed_keys(self, connection: sqlite3.Connection) -> list[str]:
+        """Execute the statement, and return the key of each record that it changed."""
+        return [key for (key,) in connection.execute(f"{self.sql} RETURNING key", self.parameters)]
 
 
 def _prepare(changes: Sequence[Change]) -> list[_Statement]:
@@ -250,16 +254,21 @@ def _etag() -> int:
 
 
 def _to_json(values: Values) -> str:
-    return json.dumps(
-        {
-            name: {"t": format_time(value)}
-            if isinstance(value, datetime)
-            else storable_text(value)
-            if isinstance(value, str)
-            else value
-            for name, value in values.items()
-        }
-    )
+    text = _encode(values)
+    if _SURROGATE not in text:
+        return text
+    return _encode({name: storable_text(value) if isinstance(value, str) else value for name, value in values.items()})
+
+
+def _encode_time(time: datetime) -> dict[str, str]:
+    return {"t": format_time(time)}
+
+
+_encode = json.JSONEncoder(default=_encode_time).encode
+"""Encodes as JSON in ASCII. `json.dumps` would build an encoder for each call."""
+
+_SURROGATE: Final = "\\ud"
+"""How the code of a surrogate begins in JSON, which a lone one and each of a pair has."""
 
 
 def _to_record(row: tuple[Any, ...]) -> Record:
