@@ -95,7 +95,10 @@ class ArrivalStore:
             changed = (new.arrival for new, old in zip(rekeyed, candidates, strict=True) if new is not old)
             receipts |= look_up_receipts(records, changed)
             candidates = rekeyed
-        return [replace(candidate, receipt=receipts.get(candidate.arrival)) for candidate in candidates]
+        return [
+            replace(candidate, receipt=receipts[candidate.arrival]) if candidate.arrival in receipts else candidate
+            for candidate in candidates
+        ]
 
     def upload(self, fetched: Sequence[FetchResult]) -> None:
         """Store the raw bytes of a batch, and return when they are durable."""
@@ -109,13 +112,13 @@ class ArrivalStore:
 
         It returns when everything is acknowledged and durable: the returned messages may be removed from the mailbox.
         """
-        candidates = [self._with_new_receipt(candidate, content) for candidate, content in batch]
+        batch = [(self._with_arrival(candidate, content), content) for candidate, content in batch]
         # Without server keys, messages of the same bytes have one arrival.
-        unique = {candidate.arrival: candidate for candidate in candidates}
-        receipts = assign_batches(candidate.receipt for candidate in unique.values() if candidate.receipt is not None)
+        unique = {candidate.arrival: (candidate, content) for candidate, content in batch}
+        outbox_keys = assign_batches((arrival, content.size) for arrival, (_, content) in unique.items())
         arrivals = [
-            NewArrival(unique[receipt.arrival].listed, receipt, _start_trace(receipt) or self.traceparent)
-            for receipt in receipts
+            self._new_arrival(candidate, content, key)
+            for (candidate, content), key in zip(unique.values(), outbox_keys, strict=True)
         ]
         stored = create_arrivals(
             self.storage.records,
@@ -132,7 +135,7 @@ class ArrivalStore:
         final = {key: arrival.receipt for key, arrival in zip(unique, stored, strict=True)}
         return [
             replace(candidate, arrival=final[candidate.arrival].arrival, receipt=final[candidate.arrival])
-            for candidate in candidates
+            for candidate, _ in batch
         ]
 
     def republish(self, candidates: Iterable[Candidate]) -> None:
@@ -160,12 +163,16 @@ class ArrivalStore:
         folder = "" if self._has_immutable_ids else self.folder
         return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
-    def _with_new_receipt(self, candidate: Candidate, content: Content) -> Candidate:
-        arrival = candidate.arrival or self.key(DIGEST_KEY_PREFIX + content.sha256)
-        candidate = replace(candidate, arrival=arrival)
-        return replace(candidate, receipt=self.new_receipt(candidate, message=content.sha256, size=content.size))
+    def _with_arrival(self, candidate: Candidate, content: Content) -> Candidate:
+        if candidate.arrival:
+            return candidate
+        return replace(candidate, arrival=self.key(DIGEST_KEY_PREFIX + content.sha256))
 
-    def new_receipt(self, candidate: Candidate, *, message: str, size: int) -> Receipt:
+    def _new_arrival(self, candidate: Candidate, content: Content, outbox: str) -> NewArrival:
+        receipt = self.new_receipt(candidate, message=content.sha256, size=content.size, outbox=outbox)
+        return NewArrival(candidate.listed, receipt, _start_trace(receipt) or self.traceparent)
+
+    def new_receipt(self, candidate: Candidate, *, message: str, size: int, outbox: str = "") -> Receipt:
         """Return a new receipt of a listed message, with the `stored_at` of its existing receipt, if any."""
         return Receipt(
             arrival=candidate.arrival,
@@ -178,6 +185,7 @@ class ArrivalStore:
             reported_size=candidate.listed.size,
             received=storable_time(candidate.listed.received),
             stored_at=candidate.receipt.stored_at if candidate.receipt is not None else self.now(),
+            outbox=outbox,
         )
 
     def _publish(self, receipts: Iterable[Receipt], *, retries: int = 0) -> None:

@@ -57,5 +57,8 @@ def find_placeholder(content: Content) -> tuple[Placeholder, str] | None:
 
 
 def _has_mark(data: bytes) -> bool:
-    lowered = data.lower()
-    return any(words in lowered for words in _WORDS) and _MARK.search(data) is not None
+    begin = len(data) - len(data.lstrip(b"\r\n"))
+    end = data.find(b"\r\n\r\n", begin)
+    header = data if end < 0 else data[:end]
+    lowered = header.lower()
+    return any(words in lowered for words in _WORDS) and _MARK.search(header) is not None

@@ -105,9 +105,10 @@ def test_a_missing_source_creates_nothing(tmp_path: Path, blobs: FolderBlobs) ->
     assert list(blobs.list()) == []
 
 
-def test_files_have_the_mode_of_the_store_whatever_the_umask(tmp_path: Path, blobs: FolderBlobs) -> None:
+def test_files_have_the_mode_of_the_store_whatever_the_umask_of_the_process(tmp_path: Path, blobs: FolderBlobs) -> None:
     before = os.umask(0o777)
     try:
+        blobs = FolderBlobs(tmp_path / "mail")
         blobs.create("a", b"x", content_type=TYPE)
     finally:
         os.umask(before)

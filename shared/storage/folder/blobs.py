@@ -65,6 +65,7 @@ class FolderBlobs:
         self._existing: set[str] = set()
         with self._mapped_errors("creating", root):
             make_folder(self._writing, modes)
+        self._umask_removes_bits = False  # checked once: a process does not change its umask
         self._has_unnamed_files = self._can_link_unnamed_files()
         self.remove_leftover_files()
 
@@ -88,11 +89,12 @@ class FolderBlobs:
 
     def _create_group(self, blobs: Sequence[NewBlob]) -> list[bool]:
         created = [False] * len(blobs)
-        with ExitStack() as files:
-            new: list[tuple[int, str, _NewFile]] = []
-            for number, blob in enumerate(blobs):
-                name = self._file_name(blob.path)
-                with self._mapped_errors("writing", name):
+        name = ""
+        try:
+            with ExitStack() as files:
+                new: list[tuple[int, str, _NewFile]] = []
+                for number, blob in enumerate(blobs):
+                    name = self._file_name(blob.path)
                     if isinstance(blob.data, Path) and _is_file(name):  # before many MB are copied for nothing
                         self._note_existing(name)
                         continue
@@ -100,12 +102,12 @@ class FolderBlobs:
                     _write(file.handle, blob.data)
                     begin_sync(file.handle)
                     new.append((number, name, file))
-            for _, name, file in new:
-                with self._mapped_errors("writing", name):
+                for _, name, file in new:  # noqa: B007  an error names it
                     sync_file(file.handle)
-            for number, name, file in new:
-                with self._mapped_errors("writing", name):
+                for number, name, file in new:
                     created[number] = self._link(file.path, name)
+        except OSError as error:
+            raise _unavailable("writing", name, error) from error
         return created
 
     def _note_existing(self, name: str) -> None:
@@ -238,6 +240,8 @@ class FolderBlobs:
             return
         handle = _create_unnamed(self._writing, self._modes.file)
         try:
+            if self._umask_removes_bits:
+                os.fchmod(handle, self._modes.file)
             yield _NewFile(handle, _DESCRIPTORS + str(handle))
         finally:
             os.close(handle)
@@ -250,6 +254,7 @@ class FolderBlobs:
         try:
             handle = _create_unnamed(self._writing, self._modes.file)
             try:
+                self._umask_removes_bits = stat.S_IMODE(os.fstat(handle).st_mode) != self._modes.file
                 _link_new(_DESCRIPTORS + str(handle), name)
                 os.unlink(name)  # noqa: PTH108  a text
             finally:
@@ -309,9 +314,7 @@ class FolderBlobs:
         try:
             yield
         except OSError as error:
-            raise ServiceUnavailable(
-                f"the storage folder: {action} {_display_path(Path(path))} failed: {error.strerror or error}"
-            ) from error
+            raise _unavailable(action, path, error) from error
 
 
 class _NewFile(NamedTuple):
@@ -332,10 +335,14 @@ _DESCRIPTORS = "/proc/self/fd/"
 
 def _create_unnamed(folder: Path, mode: int) -> int:
     """Create a file without a name in a folder, and return its descriptor (open(2), O_TMPFILE)."""
-    handle = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
-    if stat.S_IMODE(os.fstat(handle).st_mode) != mode:  # The umask removed bits.
-        os.fchmod(handle, mode)
-    return handle
+    return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
+
+
+def _unavailable(action: str, path: Path | str, error: OSError) -> ServiceUnavailable:
+    """Return the error of an operation on a file or folder."""
+    return ServiceUnavailable(
+        f"the storage folder: {action} {_display_path(Path(path))} failed: {error.strerror or error}"
+    )
 
 
 def _display_path(path: Path) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 from shared.parallel import run_each
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
-MAX_PARALLEL = 8
+MAX_PARALLEL = 4
 """Folders that are synced in parallel.
 
-On ext4 a disk with other work took 6.9 ms for three folders one by one and 2.5 ms in parallel. Sixteen threads are not
+On ext4 a disk with other work took 6.9 ms for three folders one by one and 2.5 ms in parallel. More threads are not
 faster, and wait for each other more often.
 """
 
