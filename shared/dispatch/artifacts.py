@@ -81,6 +81,7 @@ def collect_artifacts(
     artifacts.kept = shared_messages(storage.records, receipts)
     for message in sorted(messages - artifacts.kept):
         artifacts.bytes += storage.blobs.list(message_folder(message))
+        # After the listing: if the message arrives again meanwhile, `roll_back` sees it, and keeps its files.
         if storage.blobs.exists(raw_path(message)):
             artifacts.bytes.append(raw_path(message))
     # A message that is kept must still be found by its Message-ID.

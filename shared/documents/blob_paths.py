@@ -34,7 +34,7 @@ def raw_path(message: str) -> str:
 
 
 def message_folder(message: str) -> str:
-    """Return the folder of what is read from a message, with a `/` at its end."""
+    """Return the folder of the parsed message and its attachments, with a `/` at its end."""
     return f"messages/{message[:2]}/{message}/"
 
 

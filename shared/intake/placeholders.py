@@ -57,7 +57,8 @@ def find_placeholder(content: Content) -> tuple[Placeholder, str] | None:
 
 
 def _has_mark(data: bytes) -> bool:
-    begin = len(data) - len(data.lstrip(b"\r\n"))
+    """Return whether the header may be a placeholder's. Its first blank line is found as `parse` finds it, or later."""
+    begin = len(data) - len(data.removeprefix(b"\xef\xbb\xbf").lstrip())
     end = data.find(b"\r\n\r\n", begin)
     header = data if end < 0 else data[:end]
     lowered = header.lower()

@@ -302,6 +302,7 @@ def test_lifecycle_rules_cover_the_folders_of_the_code() -> None:
     assert set(rules["delete-everything"]["filters"]["prefixMatch"]) == {f"mail/{folder}/" for folder in written}
     for name in ("cool-messages", "archive-messages"):
         assert rules[name]["filters"]["prefixMatch"] == ["mail/messages/"]
+    assert blob_paths.raw_path("ab").startswith("messages/")
     assert blob_paths.message_folder("ab").startswith("messages/")
     actions = [rules[name]["actions"]["baseBlob"] for name in rules if name != "end-versions"]
     assert actions == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.documents.blob_paths import raw_path
-from shared.errors import WriteConflict
+from shared.errors import ServiceUnavailable, WriteConflict
 from shared.intake import arrival_records
 from shared.intake.arrival_store import Candidate
 from shared.intake.skipped import record_oversized, record_unreadable
@@ -305,6 +306,22 @@ def test_removals_are_recorded_in_transactions(world: ArrivalFixture) -> None:
     noted.transactions.clear()
     arrivals.mark_removed([*stored, *stored])
     assert [len(changes) for changes in noted.transactions] == [100] * 3
+    assert all(receipt.removed for receipt in world.receipts())
+
+
+def test_after_a_failed_transaction_a_later_call_records_all_removals(world: ArrivalFixture) -> None:
+    arrivals = world.arrivals()
+    stored = [candidate.arrival for start in (1, 101, 201) for candidate in store(arrivals, messages(100, start))]
+
+    def fail(changes: Sequence[Change]) -> None:
+        if changes[0].key == stored[100]:
+            raise ServiceUnavailable("the storage is unavailable")
+
+    with pytest.raises(ServiceUnavailable):
+        world.arrivals(NotedCommits(world.stores, commit=fail).stores).mark_removed(stored)
+    assert not all(receipt.removed for receipt in world.receipts())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mark-")]
+    arrivals.mark_removed(stored)
     assert all(receipt.removed for receipt in world.receipts())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.intake.placeholders import find_placeholder
+from shared.mailboxes.spool import Content
 from tests.integration.intake_fixture import IntakeFixture, letter
 
 
@@ -24,6 +26,10 @@ def placeholder(protocol: str = "IMAP4", number: int = 2, *, folded: bool = True
     ).encode()
 
 
+BEFORE_HEADER = [b"\r\n", b"\r\n\r\n", b" \r\n\r\n", b"\t\r\n\r\n", b"\n \n\r\n\r\n", b"\xef\xbb\xbf\r\n\r\n"]
+"""What the parser skips before a header: a byte order mark, and blank lines."""
+
+
 def forward() -> bytes:
     return (
         b"Received: from mail.example.com by mx.example.com; Mon, 23 Nov 2026 08:00:00 +0000\r\n"
@@ -33,6 +39,11 @@ def forward() -> bytes:
         b"\r\n"
         b"What does this mean?\r\n"
     )
+
+
+@pytest.mark.parametrize("before", BEFORE_HEADER)
+def test_8_3_a_placeholder_is_recognised_after_blank_lines(before: bytes) -> None:
+    assert find_placeholder(Content.from_bytes(before + placeholder())) is not None
 
 
 @pytest.fixture

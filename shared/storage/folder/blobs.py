@@ -27,7 +27,9 @@ HIDDEN = ".mailroom"
 """The folder under the root with temporary files and the database, without mail."""
 
 MAX_CACHED_FOLDERS = 4096
-"""Folders to remember as existing, 0.5 KB each. Each message has two folders that no other message uses."""
+"""Folders to remember as existing, 0.5 KB each. A routed message has a folder that no other message uses, and one more
+if it has attachments.
+"""
 
 OPEN_FILES = 32
 """Files that are written together at most. Six mailboxes that are polled at once write twelve times as many, and a

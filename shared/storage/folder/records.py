@@ -254,7 +254,7 @@ def _etag() -> int:
 
 
 def _to_json(values: Values) -> str:
-    text = _encode(values)
+    text = _encode(dict(values))
     if _SURROGATE not in text:
         return text
     return _encode({name: storable_text(value) if isinstance(value, str) else value for name, value in values.items()})
@@ -268,7 +268,9 @@ _encode = json.JSONEncoder(default=_encode_time).encode
 """Encodes as JSON in ASCII. `json.dumps` would build an encoder for each call."""
 
 _SURROGATE: Final = "\\ud"
-"""How the code of a surrogate begins in JSON, which a lone one and each of a pair has."""
+"""How the code of a surrogate begins in JSON, which a lone one and each of a pair has. So do the codes of a few
+letters (U+D000 to U+D7FF), whose texts are encoded twice.
+"""
 
 
 def _to_record(row: tuple[Any, ...]) -> Record:
