@@ -2,16 +2,11 @@
 
 If the server refuses a batch or the connection breaks, its messages are requested again one at a time: one bad message
 must not block the messages behind it (rule 1.8). A message that is refused when requested alone gets the result
-`refused` and stays in the mailbox. So does a message at which the connection breaks twice while no other message is
-requested.
+`refused` and stays in the mailbox (`refusals` decides). So does a message at which the connection breaks twice while no
+other message is requested.
 
-If the server responds OK without a message, a UID SEARCH in the same session decides: the message is gone, or it is
-`refused`. A FETCH response without a UID is accepted only while a single message is requested, and only if SEARCH
-confirms its sequence number: a wrong guess would remove a message that was never stored.
-
-A code such as [UNAVAILABLE] may concern one message (Yahoo) or the server. If `BUSY_IN_A_ROW` messages requested alone
-are refused with it and none is delivered in between, the folder's last message decides: if the server does not deliver
-its first byte either, the mailbox is busy. Throttling always concerns the account: no further command is sent.
+A FETCH response without a UID is accepted only while a single message is requested, and only if SEARCH confirms its
+sequence number: a wrong guess would remove a message that was never stored.
 
 A message is spooled to disk only while no earlier message on disk waits to be stored. The disk budget may block this
 thread until other spools release space, and this thread must not wait for its own spool.
@@ -31,13 +26,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, ServiceUnavailable, printable
+from shared.errors import ConnectionLost, ServiceUnavailable, printable
 from shared.mailboxes.base import Batch, FetchResult, ListedMessage
-from shared.mailboxes.imap.errors import CommandRejected, SessionExpired, map_error, session_error
-from shared.mailboxes.imap.syntax import expand_set, uid_sets
+from shared.mailboxes.imap.errors import CommandRejected, SessionExpired
+from shared.mailboxes.imap.refusals import Refusals
+from shared.mailboxes.imap.syntax import uid_sets
 from shared.mailboxes.imap.wire import PIECE_SIZE, Body, Command, Sink, SkippedBody, Wire
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
-from shared.mailboxes.temporary_refusals import is_temporary_refusal
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Bytes, as reported by the server, that may be requested or wait to be stored."""
@@ -45,13 +40,8 @@ WINDOW_BYTES = 16 * 1024 * 1024
 MAX_BREAKS_ALONE = 2
 """Broken connections while a message is requested alone, after which it is refused."""
 
-BUSY_IN_A_ROW = 5
-"""Temporary refusals of messages in a row, after which the mailbox counts as busy."""
-
 ALONE_AT_ONCE = 5
 """Commands for single messages that are outstanding at once."""
-
-_GONE = frozenset({"EXPUNGEISSUED", "NONEXISTENT"})
 
 _log = logging.getLogger("mailroom.imap")
 
@@ -230,7 +220,7 @@ class Fetcher:
         self._spools: list[Spool] = []
         self._supports_pieces = True
         self._one_at_a_time = False
-        self._busy_in_a_row = 0
+        self._refusals = Refusals(session)
         self._sends_uids = True
 
     def run(self, batches: Iterable[Sequence[ListedMessage]]) -> Generator[Batch, None, None]:
@@ -318,7 +308,7 @@ class Fetcher:
             if batch.wire is not wire:
                 self._send(batch)
             for command in batch.commands:
-                self._raise_if_about_session(self._receive(wire, command))
+                self._refusals.raise_if_about_session(self._receive(wire, command))
             self._request_missing(batch, wire)
         batch.wire = wire
         for uid in batch.missing():
@@ -394,69 +384,29 @@ class Fetcher:
                 self._keep(batch, uid, spool)
                 return
             self._drop_spools(spool)
-            self._raise_if_about_session(failed)
+            self._refusals.raise_if_about_session(failed)
         self._fetch_alone(batch, uid, wire)
         result = batch.results.get(uid)
         self._supports_pieces = self._supports_pieces and (result is None or result.content is None)
 
-    def _raise_if_about_session(self, command: Command) -> None:
-        """Raise an error that concerns the session or the account; single refused messages are requested again."""
-        if command.status == "OK":
-            return
-        rejection = CommandRejected(command.text, command.status, command.response)
-        error = session_error(rejection.text, self._session.where)
-        if error is None and rejection.code == "OVERQUOTA":
-            error = map_error(rejection, self._session.where)
-        if isinstance(error, MailboxBusy | SessionExpired | AccessRefused):
-            raise error
-
     def _judge(self, batch: FetchBatch, uid: int, command: Command, wire: Wire) -> None:
         """Evaluate the response to a command for one message, if the message was not delivered."""
-        self._raise_if_about_session(command)
+        self._refusals.raise_if_about_session(command)
         if uid in batch.results:
             return
-        rejection = CommandRejected(command.text, command.status, command.response)
-        if command.status == "OK":
-            batch.undelivered[uid] = "the server answered OK without the message"
-        elif rejection.code in _GONE:
-            batch.undelivered[uid] = f"the server answered {printable(rejection)}"
+        verdict = self._refusals.judge(command, wire, self._receive_all)
+        if verdict.may_be_gone:
+            batch.undelivered[uid] = verdict.reason
         else:
-            if is_temporary_refusal(rejection.text):
-                self._busy_in_a_row += 1
-                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(wire):
-                    raise MailboxBusy(
-                        f"{self._session.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last "
-                        f"with {printable(rejection.text)}"
-                    )
-            self._refuse(batch, uid, f"the server answered {printable(rejection)}")
-
-    def _delivers_last_message(self, wire: Wire) -> bool:
-        """Return whether the server delivers a byte of the folder's last message; if so, the server is not busy.
-
-        The byte is discarded: without an offset in the response it could be mistaken for the message.
-        """
-        self._receive_all(wire)
-        (command,) = wire.fetch(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")
-        bodies = list(wire.bodies_until(command))
-        self._raise_if_about_session(command)
-        delivers = any(body.value for body in bodies)
-        if delivers:
-            self._busy_in_a_row = 0
-        return delivers
+            self._refuse(batch, uid, verdict.reason)
 
     def _search_undelivered(self, batch: FetchBatch, wire: Wire) -> None:
         """Search for the undelivered messages: those that still exist are refused, the others are gone."""
-        for uid_set in uid_sets(uid for uid in batch.undelivered if uid not in batch.results):
-            try:
-                existing = wire.search(b"UID " + uid_set)
-            except CommandRejected as error:
-                about_session = session_error(error.text, self._session.where)
-                if about_session is not None:
-                    raise about_session from error
-                existing = set(expand_set(uid_set))  # Unknown: the next poll retries them.
-            for uid in expand_set(uid_set):
-                if uid in existing and uid not in batch.results:
-                    self._refuse(batch, uid, batch.undelivered[uid])
+        undelivered = [uid for uid in batch.undelivered if uid not in batch.results]
+        existing = self._refusals.existing(undelivered, wire)
+        for uid in undelivered:
+            if uid in existing:
+                self._refuse(batch, uid, batch.undelivered[uid])
 
     def _refuse(self, batch: FetchBatch, uid: int, reason: str) -> None:
         _log.warning("%s: UID %d of folder %r stays in the mailbox: %s", self._session.where, uid, self._folder, reason)
@@ -490,7 +440,7 @@ class Fetcher:
         elif isinstance(value, Spool):
             self._keep(batch, uid, value)
         elif isinstance(value, bytes) and (value or not batch.by_uid[uid].size):
-            self._busy_in_a_row = 0
+            self._refusals.note_delivery()
             whole = len(value) <= self._max_bytes
             batch.set_result(uid, Content.from_bytes(value) if whole else None, oversized=not whole)
         else:
@@ -502,7 +452,7 @@ class Fetcher:
             self._drop_spools(spool)
             self._refuse(batch, uid, "the server delivered no content")
             return
-        self._busy_in_a_row = 0
+        self._refusals.note_delivery()
         self._spools.remove(spool)
         try:
             batch.set_result(uid, spool.finish(), oversized=spool.overflowed)
