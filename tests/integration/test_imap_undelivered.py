@@ -10,6 +10,7 @@ import pytest
 from shared.errors import AccessRefused, MailboxBusy
 from shared.mailboxes.base import FetchResult
 from shared.mailboxes.imap.mailbox import FETCH_WIDTH, ImapMailbox
+from shared.mailboxes.imap.refusals import BUSY_IN_A_ROW
 from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 
@@ -83,6 +84,23 @@ def test_8_3_a_message_reported_as_gone_that_still_exists_is_refused(code: bytes
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         answers = fetch_results(mailbox)
         assert code.decode() in str(answers[5].refused)
+        assert delivered(answers) == without(5)
+
+
+@pytest.mark.parametrize("code", [b"EXPUNGEISSUED", b"NONEXISTENT"])
+def test_8_3_a_message_reported_as_gone_is_gone_if_search_confirms_it(code: bytes) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not is_fetch(command):
+            return False
+        server.messages.pop(5, None)
+        if command.startswith(b"UID FETCH 5 "):
+            peer.send(tag + b" NO [%b] it is not here" % code)
+            return True
+        return False
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetch_results(mailbox)
+        assert (answers[5].content, answers[5].refused) == (None, None)
         assert delivered(answers) == without(5)
 
 
@@ -260,6 +278,7 @@ def test_1_8_unavailable_messages_in_a_row_do_not_block_if_the_last_message_is_d
         answers = fetch_results(mailbox, 10)
         assert delivered(answers) == {uid: mail for uid, mail in mails.items() if uid not in bad}
         assert all(answers[uid].refused for uid in bad)
+        assert sum(b"FETCH *" in command for command in server.commands) == len(bad) // BUSY_IN_A_ROW
 
 
 def test_1_8_a_server_that_delivers_nothing_is_busy() -> None:
