@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import pybase64
+
 from shared.mime.buffer import PIECE_SIZE
 from shared.mime.defects import Defects
 from shared.mime.encoded_words import decode_words
@@ -91,7 +93,7 @@ def _decode_single_run(data: bytes) -> tuple[bytes | None, bytes]:
     if end % 4 == 1 or b"=" in run:
         return None, b""
     try:
-        return binascii.a2b_base64(run[:end] + b"=" * (-end % 4), strict_mode=True), run[end:]
+        return pybase64.b64decode(run[:end] + b"=" * (-end % 4), validate=True), run[end:]
     except binascii.Error:
         return None, b""
 

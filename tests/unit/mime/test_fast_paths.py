@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 import html
 import re
+from collections.abc import Callable
 
+import pybase64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +115,36 @@ def test_quoted_printable_agrees(data: bytes) -> None:
             lambda data, defects: binascii.a2b_qp(transfer_encoding._repair_escapes(data, defects)),
         )
         assert read() == fast
+
+
+BASE64 = st.lists(
+    st.one_of(
+        st.binary(max_size=6), st.sampled_from([b"QUJD", b"QUI=", b"QQ==", b"QR==", b"QQ", b"=", b"\r\n", b"-_"])
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@given(BASE64)
+def test_base64_agrees(data: bytes) -> None:
+    def read() -> object:
+        defects = Defects()
+        return b"".join(transfer_encoding.decode_pieces([data], "base64", defects)), defects.as_tuple()
+
+    fast = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer_encoding, "_decode_single_run", lambda _data: (None, b""))
+        assert read() == fast
+
+
+@given(BASE64)
+def test_pybase64_and_binascii_agree(data: bytes) -> None:
+    def read(decode: Callable[[], bytes]) -> bytes | None:
+        try:
+            return decode()
+        except binascii.Error:
+            return None
+
+    assert read(lambda: pybase64.b64decode(data, validate=True)) == read(
+        lambda: binascii.a2b_base64(data, strict_mode=True)
+    )
