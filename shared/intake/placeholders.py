@@ -60,6 +60,6 @@ def _has_mark(data: bytes) -> bool:
     """Return whether the header may be a placeholder's. Its first blank line is found as `parse` finds it, or later."""
     begin = len(data) - len(data.removeprefix(b"\xef\xbb\xbf").lstrip())
     end = data.find(b"\r\n\r\n", begin)
-    header = data if end < 0 else data[:end]
+    header = data[begin:] if end < 0 else data[begin:end]
     lowered = header.lower()
     return any(words in lowered for words in _WORDS) and _MARK.search(header) is not None

@@ -78,15 +78,16 @@ class Refusals:
             raise error
 
     def judge(self, command: Command, wire: Wire, receive_all: Callable[[Wire], None]) -> NotDelivered:
-        """Return what a response says about the message that it lacks. It is not about the session.
+        """Return what a response says about the message that it lacks.
 
         Args:
-            command: the completed command.
+            command: the completed command, after `raise_if_about_session`.
             wire: its wire.
             receive_all: reads until all commands of a wire are completed, and keeps the bodies that arrive.
 
         Raises:
             MailboxBusy: the server refuses every message for now.
+            AccessRefused, SessionExpired: the response to a further command is about the session.
         """
         rejection = CommandRejected(command.text, command.status, command.response)
         if command.status == "OK":
@@ -103,7 +104,11 @@ class Refusals:
         return NotDelivered(f"the server answered {printable(rejection)}", may_be_gone=False)
 
     def existing(self, uids: Iterable[int], wire: Wire) -> set[int]:
-        """Return the UIDs that still exist, or may: if the server refuses SEARCH, the next poll requests them again."""
+        """Return the UIDs that still exist, or may: if the server refuses SEARCH, the next poll requests them again.
+
+        Raises:
+            MailboxBusy, AccessRefused, SessionExpired: the refusal is about the session.
+        """
         found: set[int] = set()
         for uid_set in uid_sets(uids):
             try:
