@@ -57,7 +57,7 @@ def find_placeholder(content: Content) -> tuple[Placeholder, str] | None:
 
 
 def _has_mark(data: bytes) -> bool:
-    """Return whether the header may be a placeholder's. Its first blank line is found as `parse` finds it, or later."""
+    """Return whether the header has a mark. It ends where `parse` ends it, or later."""
     begin = len(data) - len(data.removeprefix(b"\xef\xbb\xbf").lstrip())
     end = data.find(b"\r\n\r\n", begin)
     header = data[begin:] if end < 0 else data[begin:end]

@@ -1,10 +1,10 @@
-"""Texts in a message that may be the response to another command (`shared/mailboxes/pop3/fetch.py`)."""
+"""Texts in a message that may be the response to another command (`shared/mailboxes/pop3/response_detector.py`)."""
 
 from __future__ import annotations
 
 import pytest
 
-from shared.mailboxes.pop3.fetch import _ResponseDetector
+from shared.mailboxes.pop3.response_detector import ResponseDetector
 
 
 def parts(data: bytes, size: int) -> list[bytes]:
@@ -29,7 +29,7 @@ def parts(data: bytes, size: int) -> list[bytes]:
 )
 def test_a_response_is_detected_wherever_the_parts_of_a_message_end(data: bytes, size: int, *, expected: bool) -> None:
     written: list[bytes] = []
-    detector = _ResponseDetector(written.append)
+    detector = ResponseDetector(written.append)
     for part in parts(data, size):
         detector.write(part)
     assert detector.detected is expected

@@ -109,16 +109,16 @@ class Refusals:
         Raises:
             MailboxBusy, AccessRefused, SessionExpired: the refusal is about the session.
         """
-        found: set[int] = set()
+        remaining: set[int] = set()
         for uid_set in uid_sets(uids):
             try:
-                found |= wire.search(b"UID " + uid_set)
+                remaining |= wire.search(b"UID " + uid_set)
             except CommandRejected as error:
                 about_session = session_error(error.text, self._session.where)
                 if about_session is not None:
                     raise about_session from error
-                found.update(expand_set(uid_set))
-        return found
+                remaining.update(expand_set(uid_set))
+        return remaining
 
     def _delivers_last_message(self, wire: Wire, receive_all: Callable[[Wire], None]) -> bool:
         """Return whether the server delivers a byte of the folder's last message; if so, the server is not busy.

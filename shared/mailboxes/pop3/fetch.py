@@ -32,6 +32,7 @@ from shared.mailboxes.pop3.errors import (
     is_gone,
     raise_if_throttled,
 )
+from shared.mailboxes.pop3.response_detector import ResponseDetector
 from shared.mailboxes.pop3.server_record import ServerRecord
 from shared.mailboxes.pop3.session import Session
 from shared.mailboxes.spool import Content, Spool
@@ -111,41 +112,6 @@ class _Doubt:
 
     digest: str
     is_size: bool
-
-
-class _ResponseDetector:
-    """Passes a message on to a spool, and detects texts in it that may be the response to another command.
-
-    Attributes:
-        detected: the message contains such a text anywhere, since servers write responses into the middle of a line
-            too. Base64 has no spaces, so it rarely matches.
-    """
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._end = b""
-        self.detected = False
-
-    def write(self, part: bytes) -> None:
-        """Pass on the next bytes."""
-        self.detected = self.detected or _has_status(self._end + part[:4]) or _has_status(part)
-        self._end = (self._end + part[-4:])[-4:]
-        self._write(part)
-
-
-def _has_status(data: bytes) -> bool:
-    """Return whether bytes contain a status and the space or line end after it.
-
-    Without a regular expression, which takes many times as long. Base64 often has the letters of a status.
-    """
-    for status in (b"+OK", b"-ERR"):
-        at = data.find(status)
-        while at >= 0:
-            after = at + len(status)
-            if data[after : after + 1] in (b" ", b"\r", b"\n"):
-                return True
-            at = data.find(status, after)
-    return False
 
 
 class CommandPipeline:
@@ -394,7 +360,7 @@ class CommandPipeline:
             self._outstanding.popleft()
             self._reading = None
 
-    def _judge(self, command: _Retr, result: FetchResult, detector: _ResponseDetector | None) -> None:
+    def _judge(self, command: _Retr, result: FetchResult, detector: ResponseDetector | None) -> None:
         """Accept a result of RETR, or doubt it."""
         message, batch, content = command.message, command.batch, result.content
         if batch is None:
@@ -453,7 +419,7 @@ class CommandPipeline:
         elif digest:
             self._distrust("a message had different content when it was read alone")
 
-    def _retrieve(self, command: _Retr) -> tuple[FetchResult, _ResponseDetector | None]:
+    def _retrieve(self, command: _Retr) -> tuple[FetchResult, ResponseDetector | None]:
         wire, message = self._session.wire, command.message
         if self._number(message) is None:
             return FetchResult(message, None), None
@@ -471,10 +437,10 @@ class CommandPipeline:
             text = printable(error.strerror or type(error).__name__)
             raise ServiceUnavailable(f"{self._session.where}: the temporary disk failed: {text}") from error
 
-    def _spool(self, message: ListedMessage, max_bytes: int) -> tuple[FetchResult, _ResponseDetector]:
+    def _spool(self, message: ListedMessage, max_bytes: int) -> tuple[FetchResult, ResponseDetector]:
         spool = Spool(message.size, max_bytes)
         try:
-            detector = _ResponseDetector(spool.write)
+            detector = ResponseDetector(spool.write)
             self._session.wire.read_multiline(detector.write)
             content: Content | None = spool.finish()
         except BaseException:
