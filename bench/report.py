@@ -12,8 +12,8 @@ def progress(text: str) -> None:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a title; the first column is aligned left, the others right."""
-    lines = [list(head), *map(list, rows)]
+    """Print a table with a title; the first column is aligned left, the others right. An empty head is left out."""
+    lines = [list(line) for line in (head, *rows) if any(line)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     print(f"\n{title}")
     for line in lines:

@@ -12,6 +12,7 @@ from shared.keys import claim_key, digest, outbox_key
 from shared.storage.base import Change, Create, Delete, Merge, Record, Replace, Storage, Table, Values
 from shared.storage.transactions import MAX_TRANSACTION
 from tests.contract.test_records import VALUES
+from tests.servers.whole_table import whole_table
 
 BATCH = "0123456789abcde"
 
@@ -30,7 +31,9 @@ def existing(stores: Storage, table: Table, key: str) -> Record:
 def content(stores: Storage) -> dict[tuple[Table, str], tuple[Values, str]]:
     """Return all records with their etags."""
     return {
-        (table, record.key): (record.values, record.etag) for table in Table for record in stores.records.scan(table)
+        (table, record.key): (record.values, record.etag)
+        for table in Table
+        for record in whole_table(stores.records, table)
     }
 
 

@@ -24,6 +24,7 @@ from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 from tests.servers import logs, prepared_process
 from tests.servers.dovecot import Dovecot, User
+from tests.servers.whole_table import whole_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,6 +137,6 @@ def assert_all_stored(stores: Storage, messages: Iterable[bytes]) -> None:
     """Assert that every message is stored with its raw bytes and routed, and that the outbox is empty."""
     for data in messages:
         assert stores.blobs.read(raw_path(identity(data))) == data
-    receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
+    receipts = [Receipt.from_record(record) for record in whole_table(stores.records, Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} <= {State.ROUTED}
-    assert not list(stores.records.scan(Table.OUTBOX))
+    assert not whole_table(stores.records, Table.OUTBOX)

@@ -16,12 +16,13 @@ from shared.mailboxes.base import FetchResult, ListedMessage, Mailbox
 from shared.mailboxes.spool import Content
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import Change, Filter, QueueName, Record, Storage, Table
+from shared.storage.base import Change, QueueName, Record, Storage, Table
 from tests.end_to_end.command import opened
 from tests.integration.holding import Holding
 from tests.integration.routing_fixture import InterceptedCalls
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.whole_table import whole_table
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -93,7 +94,7 @@ class ArrivalFixture(Holding):
         )
 
     def entries(self, prefix: str = "") -> list[Record]:
-        return list(self.stores.records.scan(Table.OUTBOX, Filter(key_prefix=prefix)))
+        return [entry for entry in whole_table(self.stores.records, Table.OUTBOX) if entry.key.startswith(prefix)]
 
     def check_outbox(self) -> None:
         """Check that exactly the stored arrivals have an entry, which holds what the receipt holds."""

@@ -22,6 +22,7 @@ from tests.integration.stored_arrivals import WholeBatches
 from tests.memory_queue import MemoryQueue
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.whole_table import whole_table
 
 ROUTES = {
     "MAILBOXES__support__ADDRESS": "support@example.com",
@@ -116,7 +117,7 @@ class BatchFixture(Holding):
         return [now[receipt.arrival] for receipt in receipts]
 
     def entries(self) -> set[str]:
-        return {record.key for record in self.stores.records.scan(Table.OUTBOX)}
+        return {record.key for record in whole_table(self.stores.records, Table.OUTBOX)}
 
     def results(self) -> Counter[tuple[str, str]]:
         """Count the results by recipient and message."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mailroom_cli.commands.forget import ErasureResult, forget
 from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
+from tests.servers.whole_table import whole_table
 
 SUBJECT = "Chairs for the cellar"
 TO_BOTH = letter("sales@example.com, billing@example.com").replace(b"Subject: 1", b"Subject: " + SUBJECT.encode())
@@ -31,7 +32,7 @@ def dump_storage(stores: Storage) -> str:
     """
     texts = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:
-        for record in stores.records.scan(table):
+        for record in whole_table(stores.records, table):
             hidden = {"message", "conversation"} if table is Table.TOMBSTONES else set[str]()
             values = {name: value for name, value in record.values.items() if name not in hidden}
             texts.append(f"{record.key} {values}")

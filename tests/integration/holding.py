@@ -8,6 +8,7 @@ from typing import Any
 from shared.receipt_index import ReceiptIndex
 from shared.receipts import Receipt
 from shared.storage.base import Create, Record, Storage, Table, Values
+from tests.servers.whole_table import whole_table
 
 
 class Holding:
@@ -37,4 +38,4 @@ class Holding:
         assert self.stores.records.commit([Create(Table.RECEIPTS, key, values), *changes])
 
     def receipts(self) -> list[Receipt]:
-        return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+        return [Receipt.from_record(record) for record in whole_table(self.stores.records, Table.RECEIPTS)]

@@ -23,6 +23,7 @@ from shared.storage.folder.blobs import HIDDEN
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
+from tests.servers.whole_table import whole_table
 
 DAY = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -66,7 +67,7 @@ class IntakeFixture:
         return list(self.stores.blobs.list("routed/"))
 
     def receipts(self) -> list[Receipt]:
-        return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+        return [Receipt.from_record(record) for record in whole_table(self.stores.records, Table.RECEIPTS)]
 
     def route_requests(self) -> list[RouteRequest]:
         """Return the route requests on the queue, oldest first, and leave them there."""

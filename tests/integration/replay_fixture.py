@@ -23,6 +23,7 @@ from tests.integration.holding import Holding
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
+from tests.servers.whole_table import whole_table
 
 BILLING = {"ROUTES__billing__ADDRESS": "billing@example.com"}
 BOTH = {**BILLING, "ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -116,7 +117,7 @@ class ReplayFixture(Holding):
         return Counter((item["route"], item["recipient"]) for item in read)
 
     def outbox_size(self) -> int:
-        return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))
+        return len(whole_table(self.stores.records, Table.OUTBOX))
 
     def app_with_failing_parser(self, settings: Mapping[str, str]) -> App:
         """Return an app whose parser raises an unexpected error."""

@@ -22,6 +22,7 @@ from shared.receipts import Receipt, State
 from shared.storage.base import Change, Table, Values
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
+from tests.servers.whole_table import whole_table
 
 SALES, BILLING, UNKNOWN = letter("sales@example.com", 1), letter("billing@example.com", 2), letter("x@example.com", 3)
 
@@ -34,13 +35,15 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def all_records(world: ReplayFixture) -> dict[Table, dict[str, Values]]:
-    return {table: {record.key: record.values for record in world.stores.records.scan(table)} for table in EXPORTED}
+    return {
+        table: {record.key: record.values for record in whole_table(world.stores.records, table)} for table in EXPORTED
+    }
 
 
 def lose_tables(world: ReplayFixture) -> None:
     """Delete every record, as if the tables were removed by mistake."""
     for table in Table:
-        world.stores.records.delete_many(table, [record.key for record in world.stores.records.scan(table)])
+        world.stores.records.delete_many(table, [record.key for record in whole_table(world.stores.records, table)])
 
 
 def drain(app: App) -> None:
@@ -49,7 +52,7 @@ def drain(app: App) -> None:
 
 
 def outcomes(world: ReplayFixture) -> list[str]:
-    receipts = map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))
+    receipts = map(Receipt.from_record, whole_table(world.stores.records, Table.RECEIPTS))
     return sorted(receipt.outcome or receipt.state.value for receipt in receipts)
 
 
@@ -117,12 +120,12 @@ def test_a_message_that_was_routed_after_its_receipt_was_exported_has_one_result
 def test_existing_records_are_kept(world: ReplayFixture, tmp_path: Path) -> None:
     world.poll_and_route(BOTH, SALES)
     export_records(world.stores.records, tmp_path / "records.gz")
-    (receipt,) = world.stores.records.scan(Table.RECEIPTS)
+    (receipt,) = whole_table(world.stores.records, Table.RECEIPTS)
     world.stores.records.merge(Table.RECEIPTS, receipt.key, {"removed": True, "last_error": "newer"})
 
     result = import_records(world.stores.records, tmp_path / "records.gz")
 
-    (kept,) = world.stores.records.scan(Table.RECEIPTS)
+    (kept,) = whole_table(world.stores.records, Table.RECEIPTS)
     assert result.created == 0
     assert kept.values["last_error"] == "newer"
 
@@ -180,7 +183,7 @@ def test_an_import_creates_the_receipts_that_are_missing_and_keeps_the_entries_o
 
 
 def entries(world: ReplayFixture) -> dict[str, Values]:
-    return {record.key: record.values for record in world.stores.records.scan(Table.OUTBOX)}
+    return {record.key: record.values for record in whole_table(world.stores.records, Table.OUTBOX)}
 
 
 def assert_stored_arrivals_have_entries(world: ReplayFixture) -> None:

@@ -27,6 +27,7 @@ from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, lette
 from tests.integration.stored_arrivals import current_receipt, replay_request, route_request, store_batch
 from tests.servers.one_by_one import create_one_by_one, creates_blobs
 from tests.servers.pump import work_until_idle
+from tests.servers.whole_table import whole_table
 from tests.sizes import size
 
 OTHER = letter("billing@example.com", 2, "another text").replace(b"a@b.example", b"ann@customer.example")
@@ -43,7 +44,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def outbox_of(world: ReplayFixture, arrival: str) -> list[OutboxEntry]:
-    entries = map(OutboxEntry.from_record, world.stores.records.scan(Table.OUTBOX))
+    entries = map(OutboxEntry.from_record, whole_table(world.stores.records, Table.OUTBOX))
     return [entry for entry in entries if entry.arrival == arrival]
 
 
@@ -233,7 +234,7 @@ def test_8_5_a_rollback_that_dies_at_any_operation_is_continued_from_the_outbox(
         for path in list(world.stores.blobs.list()):  # A worker that died before it knew of the erasure.
             world.stores.blobs.delete_many([path])
         for table in (Table.CLAIMS, Table.CONVERSATIONS):
-            world.stores.records.delete_many(table, [record.key for record in world.stores.records.scan(table)])
+            world.stores.records.delete_many(table, [record.key for record in whole_table(world.stores.records, table)])
         if operations.count < at:
             break
     assert rolled_back > 1

@@ -35,6 +35,7 @@ from tests.integration.replay_fixture import BOTH, ReplayFixture
 from tests.integration.routing_fixture import InterceptedCalls
 from tests.integration.stored_arrivals import current_receipt, store_batch
 from tests.servers.faults import ProcessKilled
+from tests.servers.whole_table import whole_table
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_8_5_a_message_that_arrived_again_under_its_own_key_stays(world: ReplayF
     }
     assert sum(world.results().values()) == 2
     run_forget(world, identity(message))
-    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1, "of the second erasure"
+    assert len(whole_table(world.stores.records, Table.TOMBSTONES)) == 1, "of the second erasure"
     sweep_later(world)
     assert snapshot(world.stores) == {}
 
@@ -102,7 +103,7 @@ def test_8_5_a_message_that_arrives_again_during_the_repetition_stays(world: Rep
     assert world.stores.blobs.read(raw_path(identity(message))) == message
     sweep_later(world, hours=6)
     assert sum(world.results().values()) == 2
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == []
 
 
 def test_8_5_a_reply_keeps_its_conversation_when_the_erasure_is_repeated(world: ReplayFixture) -> None:
@@ -153,15 +154,15 @@ def test_8_5_an_erased_copy_leaves_the_conversation_of_the_original(world: Repla
 def test_8_5_a_tombstone_holds_ids_alone_and_is_deleted_after_two_hours(world: ReplayFixture) -> None:
     message = letter(1)
     receipt = routed_and_erased(world, message)
-    [tombstone] = world.stores.records.scan(Table.TOMBSTONES)
+    [tombstone] = whole_table(world.stores.records, Table.TOMBSTONES)
     assert tombstone.key == receipt.arrival
     assert not [text for text in ("@", ".example", "Subject") if text in str(tombstone.values)]
     assert set(tombstone.values) - set(receipt.to_values()) <= {"conversation", "entry", "repeat_at"}
     assert world.outbox_size() == 0
     sweep_later(world, hours=1.9)
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == [tombstone]
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == [tombstone]
     sweep_later(world, hours=2.1)
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == []
     assert current_receipt(world.stores, receipt.arrival).is_fully_erased
 
 
@@ -172,7 +173,7 @@ def test_8_5_a_repetition_without_anything_to_erase_needs_no_lease(world: Replay
     later = utc_now() + timedelta(hours=3)
     with lease:
         assert Eraser(world.stores, world.servers, lease_timeout=0.5, now=lambda: later).repeat() == 1
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == []
 
 
 def test_8_5_two_sweeps_at_once_repeat_each_erasure_once(world: ReplayFixture) -> None:
@@ -189,7 +190,7 @@ def test_8_5_two_sweeps_at_once_repeat_each_erasure_once(world: ReplayFixture) -
     records: Any = InterceptedCalls(world.stores.records, commit=other)
     assert Eraser(replace(world.stores, records=records), world.servers, now=lambda: later).repeat() == 0
     assert counts == [3]
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == []
 
 
 def test_8_5_an_erasure_during_the_repetition_keeps_its_tombstone(world: ReplayFixture) -> None:
@@ -210,7 +211,7 @@ def test_8_5_an_erasure_during_the_repetition_keeps_its_tombstone(world: ReplayF
     blobs: Any = InterceptedCalls(world.stores.blobs, list=erased_again)
     Eraser(replace(world.stores, blobs=blobs), world.servers, now=lambda: later).repeat()
     assert calls
-    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
+    assert len(whole_table(world.stores.records, Table.TOMBSTONES)) == 1
 
 
 def test_8_5_a_repetition_that_dies_at_any_operation_is_repeated(world: ReplayFixture) -> None:
@@ -330,7 +331,7 @@ def test_8_5_a_repetition_waits_for_the_mailboxes_and_is_repeated(world: ReplayF
     with lease, pytest.raises(ServiceUnavailable, match="office is being drained"):
         Eraser(world.stores, world.servers, lease_timeout=0.5, now=lambda: later).repeat()
     assert world.paths("messages/")
-    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
+    assert len(whole_table(world.stores.records, Table.TOMBSTONES)) == 1
     sweep_later(world, hours=6)
     assert snapshot(world.stores) == {}
 
@@ -380,10 +381,10 @@ def test_8_5_a_receipt_that_changes_while_it_is_made_bare_is_erased_by_the_next_
     records: Any = InterceptedCalls(world.stores.records, commit=changed)
     with pytest.raises(WriteConflict, match="run the command again"):
         run_forget(world, receipt.arrival, stores=replace(world.stores, records=records))
-    assert list(world.stores.records.scan(Table.TOMBSTONES)) == []
+    assert whole_table(world.stores.records, Table.TOMBSTONES) == []
     run_forget(world, receipt.arrival)
     assert current_receipt(world.stores, receipt.arrival).is_fully_erased
-    assert len(list(world.stores.records.scan(Table.TOMBSTONES))) == 1
+    assert len(whole_table(world.stores.records, Table.TOMBSTONES)) == 1
 
 
 def test_8_5_two_erasures_at_once_leave_a_tombstone_that_names_the_message(world: ReplayFixture) -> None:

@@ -23,6 +23,7 @@ from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled, fail
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
+from tests.servers.whole_table import whole_table
 
 
 def letter(to: str, number: int) -> bytes:
@@ -99,7 +100,7 @@ class FaultFixture:
         message = identity(data)
         if self.truth.blobs.read(raw_path(message)) != data:
             self.violations.append("removed before its bytes were stored")
-        receipts = [Receipt.from_record(record) for record in self.truth.records.scan(Table.RECEIPTS)]
+        receipts = [Receipt.from_record(record) for record in whole_table(self.truth.records, Table.RECEIPTS)]
         if message not in {receipt.message for receipt in receipts}:
             self.violations.append("removed before it had a receipt")
 
@@ -115,7 +116,7 @@ def read_json(stores: Storage, path: str) -> dict[str, object]:
 def assert_removals_are_recorded(fixture: FaultFixture) -> None:
     """Check that the receipts of removed messages say so, if the servers' keys show it."""
     if all(server.has_keys for server in fixture.servers.values()):
-        receipts = [Receipt.from_record(record) for record in fixture.truth.records.scan(Table.RECEIPTS)]
+        receipts = [Receipt.from_record(record) for record in whole_table(fixture.truth.records, Table.RECEIPTS)]
         assert all(receipt.removed for receipt in receipts)
 
 
@@ -134,9 +135,9 @@ def assert_nothing_lost_nothing_doubled(fixture: FaultFixture) -> None:
         assert stores.blobs.exists(paths["message"])
     unhandled = [read_json(stores, path) for path in stores.blobs.list("unhandled/")]
     assert Counter(item["message"] for item in unhandled) == UNHANDLED
-    receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
+    receipts = [Receipt.from_record(record) for record in whole_table(stores.records, Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} == {State.ROUTED}
-    assert not list(stores.records.scan(Table.OUTBOX))
+    assert not whole_table(stores.records, Table.OUTBOX)
 
 
 def operations(**kind: bool) -> list[str]:

@@ -33,6 +33,7 @@ from tests.integration.stored_arrivals import WholeBatches, route_request
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.whole_table import whole_table
 from tests.sizes import size
 
 WILD = {
@@ -81,13 +82,13 @@ def stored(stores: Storage, storage: str, mail: Mapping[str, Sequence[bytes]]) -
 
 
 def arrivals(stores: Storage) -> list[Receipt]:
-    return [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
+    return [Receipt.from_record(record) for record in whole_table(stores.records, Table.RECEIPTS)]
 
 
 def assert_one_result_each(stores: Storage) -> None:
     receipts = {arrival.arrival: arrival for arrival in arrivals(stores)}
     assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
-    assert not list(stores.records.scan(Table.OUTBOX))
+    assert not whole_table(stores.records, Table.OUTBOX)
     results: dict[tuple[str, str], str] = {}
     for path in stores.blobs.list("routed/"):
         result = json.loads(stores.blobs.read(path) or b"")
@@ -205,7 +206,7 @@ def _deliver_again(app: App, batches: Sequence[RouteRequest]) -> None:
     queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
     for item in queue.receive(32, hidden_for=600):
         queue.delete(item)
-    entries = {record.key for record in app.storage.records.scan(Table.OUTBOX)}
+    entries = {record.key for record in whole_table(app.storage.records, Table.OUTBOX)}
     for batch in batches:
         app.router.route(batch, tried=True)
     items = queue.receive(32, hidden_for=600)

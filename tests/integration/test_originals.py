@@ -24,6 +24,7 @@ from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture
 from tests.integration.stored_arrivals import arrival_of, current_receipt, replay_request, route_request
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
+from tests.servers.whole_table import whole_table
 from tests.sizes import size
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -93,7 +94,9 @@ def receipt(world: ReplayFixture, arrival: Receipt) -> Receipt:
 
 def assert_originals(world: ReplayFixture) -> int:
     """Check that every entry of a duplicate names an arrival that has the result. Return the number of entries."""
-    receipts = {item.arrival: item for item in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
+    receipts = {
+        item.arrival: item for item in map(Receipt.from_record, whole_table(world.stores.records, Table.RECEIPTS))
+    }
     named = 0
     for path in world.paths("duplicates/"):
         document: dict[str, Any] = world.read(path)
