@@ -28,7 +28,8 @@ _LARGEST = 64 * 1024
 _EXCHANGE = re.compile(
     r"retrieval using the (?:imap4?|pop3?) protocol failed for the following message\b", re.IGNORECASE
 )
-_PROTOCOL = re.compile(r"\b(?:IMAP4?|POP3?)\b", re.IGNORECASE)
+# Not \b: in Japanese, Chinese and Korean, letters follow the name without a space.
+_PROTOCOL = re.compile(r"(?<![A-Za-z0-9])(?:IMAP4?|POP3?)(?![A-Za-z0-9])", re.IGNORECASE)
 _PRODUCT = re.compile(r"\s*\"?Microsoft Exchange\b", re.IGNORECASE)
 _COURIER_AUTHOR = "System Administrator <root@localhost>"
 _COURIER_SUBJECT = "message unavailable"

@@ -52,6 +52,22 @@ def test_8_3_a_placeholder_is_recognised_after_blank_lines(before: bytes) -> Non
         assert find_placeholder(Content.from_bytes(before + data)) is not None
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "IMAP4\u30d7\u30ed\u30c8\u30b3\u30eb\u3067\u6b21\u306e\u30e1\u30c3\u30bb\u30fc\u30b8: 2",
+        "\u4f7f\u7528IMAP4\u534f\u8bae\u68c0\u7d22\u4ee5\u4e0b\u90ae\u4ef6\u5931\u8d25: 2",
+        "POP3\ud504\ub85c\ud1a0\ucf5c\uc744 \uc0ac\uc6a9\ud55c \uac80\uc0c9 \uc2e4\ud328: 2",
+    ],
+    ids=["ja", "zh", "ko"],
+)
+def test_8_3_a_placeholder_is_recognised_without_spaces(subject: str) -> None:
+    head = placeholder().partition(b"Subject:")[0]
+    for written, recognised in ((subject, True), (subject.replace("P", "PX"), False)):
+        data = head + f"Subject: {written}\r\n\r\nx\r\n".encode()
+        assert (find_placeholder(Content.from_bytes(data)) is not None) is recognised
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[IntakeFixture]:
     world = IntakeFixture(tmp_path)
