@@ -10,6 +10,8 @@ from shared.mime.encoded_words import decode_words
 
 _MAX_LENGTH = 300
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# Month names of the CLDR in Latin letters that begin like the English name of another month: Finnish and Manx.
+_OTHER_MONTHS = {"marras": 11, "marraskuu": 11, "mayrnt": 3}
 _NUMBERS = {month.title(): number for number, month in enumerate(_MONTHS, 1)}
 _MAX_OFFSET = timedelta(days=1)  # `timezone` accepts less than this
 _ZONES = {
@@ -30,7 +32,7 @@ _ZONE = (
     r"(?:[\s,]*(?:(?:GMT|UTC)\s?)?(?P<offset>[+-]\s?\d{1,2}(?::?\d{2}|\d)?)(?![\d:])"
     r"|\s+(?P<unsigned>(?:0\d|1[0-4]|\d)[0-5]\d)(?![\d:])|[\s,]*(?P<zone>[A-Za-z]{1,5})\b)?(?P<rest>.*)"
 )
-_MONTH = r"(?P<month>[A-Za-z]{3})[A-Za-z]{0,6}"
+_MONTH = r"(?P<month>[A-Za-z]{3,9})"
 _FORMS = tuple(
     re.compile(form, re.ASCII | re.DOTALL)
     for form in (
@@ -43,8 +45,8 @@ _FORMS = tuple(
         # 2006-01-02T15:04:05Z
         r"(?P<year>\d{4})-(?P<digits>\d{2})-" + _DAY + r"[T\s]+" + _TIME + _ZONE,
         # Monday, January 2, 2006 3:04 PM, and Mon Jan 02 2006 15:04:05 GMT-0700, as JavaScript writes it (ECMA-262,
-        # Date.prototype.toString)
-        r"(?:[A-Za-z]{2,9}[.,]*\s*)?" + _MONTH + r"\.?\s+" + _DAY
+        # Date.prototype.toString). Without the separator, the weekday could be the beginning of the month's name.
+        r"(?:[A-Za-z]{2,9}(?:[.,]+\s*|\s+))?" + _MONTH + r"\.?\s+" + _DAY
         + r"(?:st|nd|rd|th)?[\s,]+(?P<year>\d{4})[\s,]+(?:at\s+)?" + _TIME + _ZONE,
         # The first form after a weekday in any language and charset
         r"(?:[^\d\s,]{1,40}[,.]?\s+|[^\d,]{1,40},\s*)" + _DAY + r"[\s.-]+" + _MONTH + r"[\s.,-]+(?P<year>\d{2,4})[\s,]+"
@@ -80,7 +82,7 @@ def parse_date(text: str, defects: Defects) -> datetime | None:
             try:
                 return _to_time(match.groupdict(), defects)
             except (ValueError, OverflowError):
-                break
+                continue
     defects.add(f"the Date {quote_excerpt(text)} cannot be read")
     return None
 
@@ -111,7 +113,7 @@ def _to_time(groups: dict[str, str | None], defects: Defects) -> datetime:
         year += 2000 if year < 50 else 1900  # noqa: PLR2004 - the same section
     if year < _MIN_YEAR:
         raise ValueError(year)
-    month = int(groups.get("digits") or 0) or 1 + _MONTHS.index((groups.get("month") or "").lower())
+    month = int(groups.get("digits") or 0) or _month_number((groups.get("month") or "").lower())
     local = datetime(
         year,
         month,
@@ -122,6 +124,11 @@ def _to_time(groups: dict[str, str | None], defects: Defects) -> datetime:
         tzinfo=_to_zone(groups, defects),
     )
     return local.astimezone(UTC)
+
+
+def _month_number(name: str) -> int:
+    """Return the number of a month. Three letters are enough for its names in most languages: `marzo`, `novembre`."""
+    return _OTHER_MONTHS.get(name) or 1 + _MONTHS.index(name[:3])
 
 
 def _to_hour(groups: dict[str, str | None]) -> int:

@@ -175,6 +175,13 @@ DATES: dict[str, tuple[str, datetime | None, bool]] = {
     "weekday of two words": ("Th\u1ee9 Hai, 23 Nov 2026 10:00 +0700", datetime(2026, 11, 23, 3, tzinfo=UTC), False),
     "encoded weekday": ("=?utf-8?q?L=C3=BA?=, 3 Nov 2026 10:00 GMT", datetime(2026, 11, 3, 10, tzinfo=UTC), False),
     "three-digit day": ("Mon, 023 Nov 2026 10:00 GMT", datetime(2026, 11, 23, 10, tzinfo=UTC), False),
+    "month in Finnish": ("ma, 23 marras 2026 10:00 +0200", datetime(2026, 11, 23, 8, tzinfo=UTC), False),
+    "longer month in Finnish": ("23 marraskuu 2026 10:00 +0200", datetime(2026, 11, 23, 8, tzinfo=UTC), False),
+    "month in Manx": ("23 Mayrnt 2026 10:00 GMT", datetime(2026, 3, 23, 10, tzinfo=UTC), False),
+    "month in Italian": ("lun, 23 marzo 2026 10:00 GMT", datetime(2026, 3, 23, 10, tzinfo=UTC), False),
+    "month of four letters": ("Sept. 23, 2026 10:00 GMT", datetime(2026, 9, 23, 10, tzinfo=UTC), False),
+    "day without separator": ("Mon23 Nov 2026 10:00 GMT", datetime(2026, 11, 23, 10, tzinfo=UTC), False),
+    "weekday with full stop": ("Mon.,Nov 23 2026 10:00 GMT", datetime(2026, 11, 23, 10, tzinfo=UTC), False),
     "ambiguous": ("11-04-2026", None, True),
     "ambiguous with a time": ("11/04/2026 10:00:00 +0000", None, True),
 }
@@ -185,6 +192,14 @@ def test_7_3_dates(text: str, sent: datetime | None, defect: bool) -> None:
     defects = Defects()
     assert parse_date(text, defects) == sent
     assert bool(defects.as_tuple()) is defect, defects.as_tuple()
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+@pytest.mark.parametrize("weekday", ["", "Wed ", "Wed, ", "Wednesday, "])
+def test_7_3_the_name_of_the_month_before_the_day(weekday: str, month: int) -> None:
+    name = f"{datetime(2026, month, 3, tzinfo=UTC):%B}"
+    for text in (f"{name} 3, 2026 9:05 AM", f"{name} 3rd, 2026 at 9:05 AM", f"{name} 3, 2026 10:05:00 +0100"):
+        assert parse_date(weekday + text, Defects()) == datetime(2026, month, 3, 9, 5, tzinfo=UTC), text
 
 
 IMPORTANCE: list[tuple[str, Importance]] = [
