@@ -15,6 +15,7 @@ Sources:
 from __future__ import annotations
 
 import re
+import unicodedata
 
 RESPONDER_FIELDS = (
     "X-Autoreply",  # Gmail, many
@@ -24,6 +25,7 @@ RESPONDER_FIELDS = (
     "X-Autoresponder",
     "X-Mail-Autoreply",  # Domain Technologie Control
     "X-AutoReply-From",  # Domain Technologie Control
+    "X-Auto-Reply-From",
     "X-FC-MachineGenerated",  # FirstClass
     "X-Vacation",  # vacation programs
 )
@@ -41,9 +43,11 @@ RESPONDER_VALUES: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 """Fields that responders write with a particular value."""
 
-LIST_FIELDS = (
-    *("list-id", "list-unsubscribe", "list-post", "list-help", "list-subscribe", "list-owner", "list-archive"),
-    "feedback-id",
+LIST_FIELDS = frozenset(
+    {
+        *("list-id", "list-unsubscribe", "list-post", "list-help", "list-subscribe", "list-owner", "list-archive"),
+        "feedback-id",
+    }
 )
 """Fields of mailing lists (RFC 2369, RFC 2919) and of senders of newsletters."""
 
@@ -75,18 +79,38 @@ _AWAY = (
     # Japanese, Chinese, Korean
     *(r"不在(?:通知|のお知らせ|办公室|辦公室)?(?=\s*[:\uff1a]|\s*\Z)", r"外出(?=\s*[:\uff1a]|\s*\Z)", r"부재 ?중"),
 )
-AWAY_SUBJECT = re.compile(rf"(?:{'|'.join(_AWAY)})", re.IGNORECASE)
+# Sentences and titles that a responder's user writes. Single words such as "Urlaub" are not here: newsletters use them.
+_AWAY_SENTENCES = (
+    r"(?:i(?: am|.m| will be) )?(?:currently )?(?:out[ -]of (?:the |my )?office|on vacation|away from (?:the )?office)",
+    r"abwesenheit(?=\s*(?:[:\uff1a]|\Z))",
+    r"(?:ich )?bin (?:derzeit |zurzeit |zur zeit )?(?:nicht im b(?:ü|ue)ro|im urlaub|au(?:ß|ss)er haus|abwesend)\b",
+    r"au(?:ß|ss)er haus\b",
+    *(r"je suis (?:actuellement )?(?:absente?\b|absent\(e\)|en congés?\b|en vacances\b)", r"en congés?\b"),
+    *(r"(?:estoy )?(?:ausente|de vacaciones|fuera de (?:la )?oficina)\b", r"(?:sono )?(?:assente|in ferie)\b"),
+    *(r"assenza dall.ufficio\b", r"ik ben (?:momenteel )?(?:afwezig|niet aanwezig|niet op kantoor|op vakantie)\b"),
+    *(r"(?:jag är )?(?:ej|inte) på kontoret\b", r"jeg er (?:på ferie|ikke på kontoret|ikke til ?stede)\b"),
+    *(r"(?:jestem )?(?:nieobecn[ya] w biurze|poza biurem)\b", r"jestem (?:nieobecn[ya]|na urlopie)\b"),
+    *(r"ausente do escritório\b", r"estou (?:de férias|ausente|fora do escritório)\b"),
+    *(r"poissa toimistosta\b", r"poissaoloviesti\b", r"jsem mimo kancelář\b", r"nepřítomnost\b"),
+)
+_ANY_AWAY = "|".join((*_AWAY_SENTENCES, *_AWAY))
+AWAY_SUBJECT = re.compile(rf"(?:{_ANY_AWAY})", re.IGNORECASE)
 """The beginning of a subject that announces an absence, to be used with evidence that a machine wrote the message."""
 
-AWAY_SUBJECT_ALONE = re.compile(
-    rf"(?:{'|'.join(_AWAY)})[^\W\d_]*\s*"
-    r"(?:\.?\s*\Z|[:\uff1a;(\[]|(?:re|aw|auto\w*|reply|alert|notice|message|notification|until|from|bis|von|vom"
-    r"|jusqu|du|hasta|del?|fino|dal|tot|van|até|do|till|från|frem)\b)",
-    re.IGNORECASE,
+_AWAY_ENDS = (
+    r"\.?\s*\Z|[:\uff1a;(\[]|(?:re|aw|auto\w*|reply|alert|notice|message|notification|until|from|bis|von|vom"
+    r"|jusqu|du|hasta|del?|fino|dal|tot|van|até|do|till|från|frem)\b"
 )
+_AWAY_ALONE = rf"(?:{_ANY_AWAY})[^\W\d_]*\s*(?:{_AWAY_ENDS})"
+AWAY_SUBJECT_ALONE = re.compile(_AWAY_ALONE, re.IGNORECASE)
 """The same, followed only by a colon, a date or similar. The subject of a newsletter continues with other words."""
 
-# Exchange's "Automatic reply". Other systems use it for confirmations; Exchange also declares that it wants no reply.
+AWAY_SUBJECT_GENERATED = re.compile(
+    rf"(?:{_ANY_AWAY})[^\W\d_]*\s*(?:{_AWAY_ENDS}|[-\u2013\u2014,]|\d{{1,4}}[./-])", re.IGNORECASE
+)
+"""The same, or followed by a dash or a date. The subject of a notification about an absence continues with a verb."""
+
+# Exchange's "Automatic reply". Other systems use it for confirmations.
 _AUTOMATIC_REPLY = (
     "automatic reply", "automatische antwort", "réponse automatique", "respuesta automática", "risposta automatica",
     "automatisch antwoord", "resposta automática", "resposta automàtica", "autosvar", "automatiskt svar",
@@ -103,8 +127,33 @@ _AUTOMATIC_REPLY = (
     "സ്വയമേവയുള്ള മറുപടി", "தானியங்கு பதில்", "స్వయంచాలక ప్రత్యుత్తరం", "การตอบกลับอัตโนมัติ", "ตอบกลับอัตโนมัติ",
     "自動応答", "自動返信", "自动答复", "自动回复", "自動回覆", "자동 회신",
 )  # fmt: skip
-AUTOMATIC_REPLY_SUBJECT = re.compile(rf"(?:{'|'.join(map(re.escape, dict.fromkeys(_AUTOMATIC_REPLY)))})", re.IGNORECASE)
-"""The beginning of the subject of Exchange's automatic replies."""
+_EXCHANGE_REPLY = "|".join(re.escape(unicodedata.normalize("NFC", text)) for text in dict.fromkeys(_AUTOMATIC_REPLY))
+SUPPRESSING_SUBJECT = re.compile(rf"(?:{_EXCHANGE_REPLY}|{'|'.join(_AWAY)})", re.IGNORECASE)
+"""The beginning of the subject of automatic replies of Exchange, which also declares that it wants no reply."""
+
+_ANY_REPLY = (
+    rf"{_EXCHANGE_REPLY}|(?:yahoo! )?auto[ -]?(?:reply|response|responder)|automatic response|auto[ -]?antwort"
+    r"|réponse auto\b|reponse automatique|auto[ -]?respuesta|respuesta automatica|resposta automatica"
+    r"|auto[ -]?resposta|autorisposta|autoodpowiedź"
+)
+REPLY_SUBJECT = re.compile(rf"(?:{_ANY_REPLY})", re.IGNORECASE)
+"""The beginning of the subject of automatic replies of any server."""
+
+REPLY_SUBJECT_ALONE = re.compile(rf"(?:{_ANY_REPLY})\s*(?:\.?\s*\Z|[:\uff1a;(\[]|(?:re|aw|from|von)\b)", re.IGNORECASE)
+"""The same, followed only by a colon or similar. The subject of a newsletter continues with other words."""
+
+ABSENCE_AS_REPLY = re.compile(
+    rf"(?:{_ANY_REPLY})\s*[:\uff1a]\s*(?:{_AWAY_ALONE}|(?:absente?|absence|abwesenheit)\s*\Z)", re.IGNORECASE
+)
+"""Such a beginning, followed by an absence instead of the original subject."""
+
+GATEWAY_TAGS = re.compile(
+    r"(?:(?:\[[^\[\]:]{1,60}\]|\{[^{}:]{1,60}\}|\*{2,9}(?:\s?[A-Z?! ]{1,30}\*{2,9})?|(?i:extern(?:al)?)\s?:)"
+    r"[\s:]*){1,2}"
+)
+"""One or two tags that a gateway or a spam filter adds before a subject: `[EXTERNAL]`, `EXTERN:`, `*** SPAM ***`.
+
+A tag contains no colon: `[Fwd: subject]` is a person's forward."""
 
 SELF_DECLARED_SUBJECT = re.compile(
     r"out of office auto-?reply\s*(?::|\Z)|auto(?:matic)?[ -]?(?:reply|response)\s*:\s*out of (?:the )?office"
@@ -114,11 +163,26 @@ SELF_DECLARED_SUBJECT = re.compile(
 """Subjects that people do not write. They need no further evidence."""
 
 DOMINO_SUBJECT = re.compile(
-    r"AUTO:\s.{1,400}?\([^()\d]{0,80}\d{1,4}[./-]\d{1,2}[./-][^()]{0,20}\)[\s.]*\Z"
-    rf"|AUTO:\s.{{1,200}}?\b(?:ist außer haus|{'|'.join(_AWAY)})",
+    rf"AUTO ?:\s.{{1,200}}?\b(?:ist außer haus|{'|'.join(_AWAY)})"
+    r"|AUTO ?:\s(?P<sentence>.{1,400}?)"
+    r"\((?P<note>[^()\d]{0,80}\d{1,4}[./\u5e74-]\d{1,2}[./\u6708-][^()]{0,30})\)[\s.]*\Z",
     re.IGNORECASE,
 )
 """Subjects of Domino's out-of-office agent in any language: `AUTO: `, a sentence, and the date of the return."""
+
+RETURN = re.compile(
+    r"return|rückkehr|zurück|retour|regres|vuelv|vuelta|ritorn|rientr|terug|retorn|volta|powr|wraca|návrat|vissza|reven"
+    r"|revin|возвр|верн|поверн|åter|tillbaka|tilbage|tilbake|pala|dönüş|dönecek|επιστρ|帰|戻|返|回|돌아|복귀|vrn|povrat"
+    r"|torna|กลับ|חזר|عود",
+    re.IGNORECASE,
+)
+"""A word of the note in parentheses after which Domino gives the date of the return."""
+
+DOMINO_SENTENCE = re.compile(
+    rf"(?:/[^\s/]{{1,64}}){{0,5}}\s+[^\W\d_]{{1,10}}\s+(?:au(?:ß|ss)er haus|{'|'.join(_AWAY)})[^\W\d_]*\s?\.?",
+    re.IGNORECASE,
+)
+"""The subject of Domino's old agent after the user's name: ` is out of the office.`"""
 
 DOMINO = re.compile(r"\b(?:lotus|domino|(?:ibm|hcl) notes)\b", re.IGNORECASE)
 """A value of X-Mailer that names Domino or Notes. Only Domino writes X-MIMETrack."""
@@ -138,13 +202,25 @@ FORWARDED_SUBJECT = re.compile(
 """The beginning of a forwarded message's subject, as mail programs write it."""
 
 NDR_SUBJECT = re.compile(
-    r"(?:undeliverable|undelivered|delivery (?:status notification )?\(?fail|unzustellbar|nicht zustellbar|non remis"
-    r"|non distribuable|no se puede entregar|no entregado|non recapitabile|impossibile recapitare|onbestelbaar"
-    r"|não é possível entregar|não entregue|não foi possível entregar|går inte att leverera|olevererbart"
-    r"|kan ikke leveres|ikke levert|ei voi toimittaa|toimittamatta|niedostarczone|nie można dostarczyć|nedoručiteľné"
-    r"|nedoručiteln|nelze doručit|kézbesíthetetlen|недоставлен|не удается доставить|не доставлено|teslim edilem"
-    r"|nelivrabil|nu poate fi livrat|αδύνατη η παράδοση|配信不能|配信できません|无法送达"
-    r"|未传递|無法傳遞|배달되지 않|배달할 수 없)",
+    r"(?:undeliverable|undelivered|delivery (?:status notification )?\(?fail(?!ures)|returned mail\b|failure notice\b"
+    r"|(?:mail|message) delivery fail(?:ed|ure)\b|mail system error\b|non-?delivery (?:report|notification)\b"
+    r"|delivery notification: delivery has failed|message status - undeliverable|unzustellbar|nicht zustellbar"
+    r"|non remis|échec de la remise|non distribuable|no se puede entregar|no entregado|non recapitabile"
+    r"|impossibile recapitare|onbestelbaar|não é possível entregar|não entregue|não foi possível entregar"
+    r"|går inte att leverera|kan inte levereras|olevererbart|kan ikke leveres|ikke levert|ei voi toimittaa"
+    r"|toimittamatta|niedostarczone|nie można dostarczyć|nedoručiteľné|nedoručiteln|nelze doručit"
+    r"|kézbesíthetetlen|недоставлен|не удается доставить|не доставлено|teslim edilem|nelivrabil"
+    r"|nu poate fi livrat|αδύνατη η παράδοση|δεν παραδόθηκε|לא ניתן למסירה|غير قابل للتسليم|配信不能|配信できません"
+    r"|无法送达|未传递|無法傳遞|(?:系统|系統)?退信|배달되지 않|배달할 수 없)",
     re.IGNORECASE,
 )
-"""The beginning of the subject of Exchange's non-delivery reports."""
+"""The beginning of the subject of non-delivery reports of Exchange, and of servers that send them as postmaster."""
+
+QUOTA_SUBJECT = re.compile(
+    r"(?:warning[:!]? )?(?:(?:(?:e-?mail|mailbox|disk|storage|your) ){0,3}quota (?:warning|alert|notice|notification"
+    r"|usage|report|status)|your (?:e-?mail )?(?:mailbox|account|inbox|quota|storage)\b)|quota-?warnung"
+    r"|(?:ihr|dein) (?:postfach|speicherplatz)|votre (?:boîte|espace|quota)|(?:su|tu) (?:buzón|cuota)"
+    r"|la (?:sua|tua) casella|(?:uw|je) (?:postvak|mailbox)|twoja skrzynka|din (?:postlåda|postkasse|postboks)",
+    re.IGNORECASE,
+)
+"""The beginning of the subject of a warning to the owner of a mailbox. Non-delivery reports call it "mailbox"."""

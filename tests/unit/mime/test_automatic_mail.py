@@ -1,6 +1,7 @@
 """The kind of automatic mail that a message is, and the evidence."""
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,8 @@ def mdn(kind: str) -> str:
     )
 
 
+NAMED = "From: Jo Roe <jo@a.example>\nTo: us@us.example\n"
+DOMINO = "X-MIMETrack: Serialize by Router on M1/A\n"
 OOF = "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nX-MS-Exchange-Inbox-Rules-Loop: jo@a.example\n"
 
 REAL: dict[str, tuple[str, str | None]] = {
@@ -55,6 +58,18 @@ REAL: dict[str, tuple[str, str | None]] = {
     "wants nothing suppressed": (f"{FROM}X-Auto-Response-Suppress: None\n", None),
     "called postmaster": ('From: "Postmaster mailer-daemon" <jo@a.example>\n', None),
     "at a host of that name": ("From: jo@postmaster.example\n", None),
+    # A person or a system that writes from postmaster (RFC 2142).
+    "postmaster": (POSTMASTER, None),
+    "postmaster's answer": (f"{POSTMASTER}Return-Path: <postmaster@a.example>\nSubject: Re: block list\n", None),
+    "postmaster as sender": (f"{FROM}Sender: postmaster@a.example\n", None),
+    "postmaster's topic": (f"{POSTMASTER}Subject: Delivery failures on Monday\n", None),
+    "postmaster's forward": (f"{POSTMASTER}Subject: FW: Undeliverable: x\n", None),
+    "postmaster's quota": (f"{POSTMASTER}Subject: Quota warning: 90% full\n", None),
+    "postmaster's quota, null return path": (f"{NULL}{POSTMASTER}Subject: Your mailbox is 90% full\n", "report"),
+    "quota, generated": (f"{NULL}{POSTMASTER}Auto-Submitted: auto-generated\nSubject: Quota warning: x\n", "report"),
+    "postmaster and a machine": (f"{POSTMASTER}Auto-Submitted: auto-generated\nSubject: Report Domain: x\n", "report"),
+    "postmaster's newsletter": (f"{POSTMASTER}Precedence: bulk\nSubject: Maintenance on Sunday\n", "list"),
+    "postmaster's automatic reply": (f"{NULL}{POSTMASTER}Subject: Automatic reply: x\n", "auto-reply"),
     # Bounces.
     "postfix": (f"{NULL}{SYSTEM}Auto-Submitted: auto-replied\n{dsn('failed')}", "bounce"),
     "exchange": (
@@ -94,10 +109,13 @@ REAL: dict[str, tuple[str, str | None]] = {
     "doubled null return path": (f"Return-Path: <<>>\n{FROM}", "bounce"),
     "null return path with white space": (f"Return-Path: (none) < >\n{FROM}", "bounce"),
     "second return path": (f"Return-Path: <jo@a.example>\nReturn-Path: <>\n{FROM}", "bounce"),
-    "postmaster": (POSTMASTER, "bounce"),
-    "postmaster and a machine": (f"{POSTMASTER}Auto-Submitted: auto-generated\n", "bounce"),
+    "postmaster and a null return path": (f"{NULL}{POSTMASTER}", "bounce"),
+    "postmaster's quota without a mailbox": (f"{NULL}{POSTMASTER}Subject: Mailbox full\n", "bounce"),
     "report without recipients": (f"{SYSTEM}{dsn('')}", "bounce"),
     "report that went through a list": (f"{FROM}List-Id: <l.a.example>\nPrecedence: list\n{dsn('failed')}", "bounce"),
+    "postmaster's subject": (f"{POSTMASTER}Subject: Undeliverable: x\n", "bounce"),
+    "domino's subject": (f"{POSTMASTER}Subject: DELIVERY FAILURE: User x not listed\n", "bounce"),
+    "sendmail's subject": (f"{POSTMASTER}Subject: Returned mail: see transcript for details\n", "bounce"),
     "one failed, in an absence": (f"{OOF}Subject: Out of office\n{dsn('failed')}", "bounce"),
     # Reports.
     "delayed": (f"{NULL}{SYSTEM}Auto-Submitted: auto-replied\n{dsn('delayed')}", "report"),
@@ -159,6 +177,7 @@ REAL: dict[str, tuple[str, str | None]] = {
     "boxtrapper, misspelt": (f"{FROM}Preference: auto_reply\n", "auto-reply"),
     "firstclass": (f"{FROM}X-FC-MachineGenerated: true\n", "auto-reply"),
     "dtc": (f"{FROM}X-AutoReply-From: jo@a.example\nX-Mail-Autoreply: jo\n", "auto-reply"),
+    "x-auto-reply-from": (f"{FROM}X-Auto-Reply-From: jo@a.example\n", "auto-reply"),
     "vacation field": (f"{FROM}X-Vacation: yes\n", "out-of-office"),
     "no vacation": (f"{FROM}X-Vacation: no\n", None),
     "qmail's autoresponder": (f"{FROM}Delivered-To: Autoresponder\n", "auto-reply"),
@@ -211,8 +230,27 @@ REAL: dict[str, tuple[str, str | None]] = {
         ),
         "report",
     ),
+    "domino's old agent": (f"{NAMED}{DOMINO}Subject: Jo Roe is out of the office.\n", "out-of-office"),
+    "domino's old agent, german": (f"{NAMED}{DOMINO}Subject: Jo Roe/DE/A ist außer Haus.\n", "out-of-office"),
+    "another's absence": (f"{NAMED}{DOMINO}Subject: Ann Lee is out of the office.\n", None),
+    "a person's absence, domino": (f"{NAMED}{DOMINO}Subject: Jo Roe is out of the office on Friday\n", None),
+    "the same without domino": (f"{NAMED}Subject: Jo Roe is out of the office.\n", None),
+    "domino, not by its field": (
+        f"{FROM}Auto-Submitted: auto-generated\nSubject: AUTO: Jo ist außer Haus (Rückkehr am 30.11.2026)\n",
+        "out-of-office",
+    ),
+    "domino, dates": (f"{FROM}{DOMINO}Subject: AUTO: Jo ist abwesend (vom 1.11. bis 30.11.2026)\n", "out-of-office"),
+    "domino, any words": (f"{NAMED}{DOMINO}Subject: AUTO: Jo Roe x y (z 30.11.2026)\n", "out-of-office"),
+    "domino, japanese": (
+        f"{FROM}{DOMINO}Subject: AUTO: Jo は休み (2026年11月30日 に戻ります)\n",
+        "out-of-office",
+    ),
+    "domino's user, date": (f"{FROM}{DOMINO}Subject: AUTO: Reparatur Golf (vom 23.11.2026)\n", None),
     # Mail of Exchange's system address.
     "journal": (f"{EXCHANGE}X-MS-Journal-Report:\nSubject: x\n", "report"),
+    "journal of exchange 2003": (f"{NULL}{POSTMASTER}Content-Identifer: ExJournalReport\nSubject: x\n", "report"),
+    "journal of citadel": (f"{NULL}{FROM}Content-Identifier: EXJOURNALREPORT\nSubject: x\n", "report"),
+    "other content identifier": (f"{NULL}{FROM}Content-Identifier: 7\nSubject: x\n", "bounce"),
     "journal from another address": (f"{FROM}X-MS-Journal-Report:\nSubject: x\n", "report"),
     "quota": (f"{NULL}{EXCHANGE}Auto-Submitted: auto-generated\nSubject: Your mailbox is almost full\n", "report"),
     "approval": (f"{EXCHANGE}Subject: Approval requested: x\n", "report"),
@@ -237,6 +275,97 @@ def test_5_1_the_kind_of_automatic_mail(header: str, kind: str | None) -> None:
     message = read(header)
     assert message.automatic == kind, message.automatic_evidence
     assert bool(message.automatic_evidence) is (kind is not None)
+
+
+AUTOMATIC = [
+    "Automatic reply: x", "Automatische Antwort: x", "Réponse automatique : x", "Respuesta automática: x",
+    "Risposta automatica: x", "Automatisch antwoord: x", "Autosvar: x", "自動返信: x", "Auto-Reply: x",
+    "Autoreply: x", "Autoodpowiedź", "Auto Response", "Automatic  reply: x", "Réponse\u00a0automatique\u00a0: x",
+    unicodedata.normalize("NFD", "Réponse automatique : x"), "স্বয়ংক্রিয় উত্তর: x",
+]  # fmt: skip
+ABSENCES = [
+    "I am out of the office", "I'm out of the office Re: x", "I\u2019m out of office until Monday", "On vacation",
+    "Currently out of office", "I am on vacation", "Away from office", "Abwesenheit: Re: x", "Ich bin im Urlaub",
+    "Ich bin nicht im Büro", "Bin im Urlaub bis 30.11.", "Außer Haus: x", "Automatische Antwort: Abwesenheit",
+    "Je suis absent jusqu'au 30 novembre", "En congé", "Réponse automatique : absent", "Ausente",
+    "Estoy fuera de la oficina", "De vacaciones", "Assente", "Assenza dall'ufficio", "In ferie",
+    "Risposta automatica: fuori ufficio", "Ik ben afwezig", "Ej på kontoret", "Jeg er på ferie",
+    "Nieobecny w biurze", "Jestem nieobecny", "Ausente do escritório", "Estou de férias",
+    "Poissa toimistosta", "Poissaoloviesti", "Jsem mimo kancelář", "Nepřítomnost",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("subject", AUTOMATIC)
+@pytest.mark.parametrize("field", [NULL, "Precedence: bulk\n", "X-Precedence: junk\n"], ids=["null", "bulk", "junk"])
+def test_5_1_the_subject_of_an_automatic_reply(field: str, subject: str) -> None:
+    assert read(f"{FROM}{field}Subject: {subject}\n").automatic == "auto-reply"
+    assert read(f"{FROM}{field}Subject: [EXTERNAL] {subject}\n").automatic == "auto-reply"
+    assert read(f"{FROM}Subject: {subject}\n").automatic is None
+    for other in (f"Re: {subject}", f"FW: {subject}", f"[Fwd: y] {subject}", f"y {subject}"):
+        expected = {NULL: "bounce", "Precedence: bulk\n": "list"}.get(field)
+        assert read(f"{FROM}{field}Subject: {other}\n").automatic == expected, other
+        assert read(f"{FROM}{field}List-Id: <l.a.example>\nSubject: {subject}\n").automatic == "list"
+
+
+@pytest.mark.parametrize("subject", ABSENCES)
+def test_5_1_the_subject_of_an_absence(subject: str) -> None:
+    for field in (NULL, "Precedence: bulk\n", "X-Precedence: junk\n", "Auto-Submitted: auto-replied\n"):
+        assert read(f"{FROM}{field}Subject: {subject}\n").automatic == "out-of-office", field
+    assert read(f"{FROM}Subject: {subject}\n").automatic is None
+    assert read(f"{FROM}Precedence: bulk\nList-Unsubscribe: <u>\nSubject: {subject}\n").automatic == "list"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *(
+            "Out of office request approved: Max",
+            "Frånvaroanmälan för Kalle",
+            "Afwezigheidsmelding Kees",
+        ),
+        *("Fravær registreret for Ida", "Abwesenheitsmeldung eingereicht: Max", "Oof! Your build failed"),
+        *(
+            "OOO Romashka: invoice 7",
+            "Vacation notice period exceeded",
+            "Urlaub",
+            "Semester",
+            "De vacaciones con Iberia",
+        ),
+    ],
+)
+def test_5_1_a_notification_about_an_absence(subject: str) -> None:
+    assert read(f"{FROM}Auto-Submitted: auto-generated\nSubject: {subject}\n").automatic == "report"
+    assert read(f"{FROM}Precedence: bulk\nSubject: {subject}\n").automatic == "list"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("Out of Office: x", "Out of office - back on Monday", "Out of Office Re: x", "Abwesenheitsnotiz", "OOO: x"),
+        *("Out of office 23.11. - 30.11.", "Frånvarande: x", "Afwezig tot 30 november", "I am out of the office"),
+    ],
+)
+def test_5_1_an_absence_that_says_only_auto_generated(subject: str) -> None:
+    assert read(f"{FROM}Auto-Submitted: auto-generated\nSubject: {subject}\n").automatic == "out-of-office"
+
+
+TAGS = ["[EXTERNAL] ", "[EXT]: ", "[EXTERNAL] [SPAM?] ", "EXTERN: ", "External: ", "*** ", "***SPAM*** ", "{Spam?} "]
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_5_1_the_tag_of_a_gateway_is_not_part_of_the_subject(tag: str) -> None:
+    for head, subject, kind in (
+        (OOF, "Automatic reply: x", "out-of-office"),
+        ("", "Out of Office AutoReply: x", "out-of-office"),
+        ("", "AUTO: Jo Roe is out of the office (returning 30.11.2026)", "out-of-office"),
+        ("Precedence: bulk\n", "Out of Office: x", "out-of-office"),
+        (POSTMASTER, "Undeliverable: x", "bounce"),
+        ("", "Re: Out of Office AutoReply: x", None),
+        ("", "Fwd: Out of Office AutoReply: x", None),
+        ("List-Id: <l.a.example>\n", "Out of Office AutoReply: x", "list"),
+    ):
+        assert read(f"{head or FROM}Subject: {tag}{subject}\n").automatic == kind, subject
+    assert read(f"{FROM}Subject: Re: {tag}Out of Office AutoReply: x\n").automatic is None
 
 
 EVIDENCE: dict[str, tuple[str, list[str]]] = {
