@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shared.addresses import normalise, without_invisible
-from shared.mime.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, limit_specials, split_elements
+from shared.mime.address_tokens import COMMENT, LITERAL, QUOTED, SPACE, SPECIAL, Token, limit_specials, split_elements
 from shared.mime.defects import Defects
 from shared.mime.encoded_words import decode_words
 
@@ -44,7 +44,7 @@ _CLOSE: Token = (SPECIAL, ">")
 _END: Token = ("end", "")
 _INSIGNIFICANT = frozenset({SPACE, COMMENT, _END[0]})
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-
+_MAILTO = "mailto:"
 
 _BRACKETS = "[]{}<>()|,;:'\"="
 # Full stops of other scripts. UTS #46 maps them to ".", and other readers of a domain do not.
@@ -118,7 +118,7 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
         text: the header's value, with encoded words left undecoded.
         defects: collects the repairs.
         recover: whether to accept an address where RFC 2047 and RFC 5322 do not allow it: in an encoded word, a quoted
-            string, a comment, or between other text in angle brackets.
+            string, a comment, square brackets, or between other text in angle brackets.
 
     Returns:
         The addresses, and the pieces that are not addresses (decoded, shortened). Neither contains empty groups.
@@ -160,16 +160,33 @@ def _recover_address(element: list[Token], defects: Defects) -> list[Address]:
     if len(_valid_addresses(words)) == 1 and all(_valid_addresses([word]) for word in words):
         defects.add("angle brackets contain other text next to an address")
         return [Address(_display_name(_without_commas(name), defects), words[0], repaired=True)]
+    # Some programs display an address in square brackets: `Shop [shop@example.com]`.
+    name = [(COMMENT, text) if kind == LITERAL and not angle else (kind, text) for kind, text in name]
     if words or any("@" in text for kind, text in name if kind not in {QUOTED, COMMENT}):
         return []
     candidates = _valid_addresses(map(_inner_text, angle))
     if not candidates:
         candidates = _valid_addresses(map(_inner_text, name))
         name = [token for token in name if not _valid_addresses([_inner_text(token)])]
+    if not candidates and not _join_tokens(angle):
+        return _read_quoted_mailbox(name, defects)
     if len(candidates) != 1:
         return []
-    defects.add("an address was found in a quoted string or in a comment")
+    defects.add("an address was found in a quoted string, a comment or square brackets")
     return [Address(_display_name(_without_commas(name), defects), candidates[0], repaired=True)]
+
+
+def _read_quoted_mailbox(tokens: list[Token], defects: Defects) -> list[Address]:
+    """Return the mailbox of an element that is nothing but a quoted string: `"Shop <shop@example.com>"`."""
+    significant = [token for token in tokens if token[0] not in _INSIGNIFICANT]
+    text = _unquote(significant[0][1]) if len(significant) == 1 and significant[0][0] == QUOTED else ""
+    if not text.endswith(">"):
+        return []
+    valid, rejected = read_list(text, Defects(), recover=False)
+    if len(valid) != 1 or rejected or not _valid_addresses([valid[0].address]):
+        return []
+    defects.add("a mailbox was found in a quoted string")
+    return [Address(valid[0].name, valid[0].address, repaired=True)]
 
 
 def _split_at_angle_bracket(element: list[Token]) -> tuple[list[Token], list[Token]]:
@@ -214,10 +231,12 @@ def _valid_addresses(words: Iterable[str]) -> list[str]:
 
 
 def _inner_text(token: Token) -> str:
-    """Return the text inside a quoted string or comment, without enclosing angle brackets; "" for other tokens."""
+    """Return the text inside a quoted string or comment, without enclosing brackets and quotes; "" for other tokens."""
     kind, text = token
     content = _clean_word(_ESCAPE.sub(r"\1", text[1:-1])) if kind in {QUOTED, COMMENT} and "@" in text else ""
-    return _clean_word(content[1:-1]) if content.startswith("<") and content.endswith(">") else content
+    if len(content) > 1 and content[0] + content[-1] in {"<>", '""'}:
+        content = _clean_word(content[1:-1])
+    return content[len(_MAILTO) :] if content[: len(_MAILTO)].lower() == _MAILTO else content
 
 
 def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:
@@ -226,6 +245,7 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
     invalid: list[str] = []
     name: list[Token] = []
     angle: list[Token] | None = None
+    label: list[Token] = []
     is_nested = is_stray = False
     for token in [*element, _END]:
         if token == _OPEN:
@@ -238,6 +258,8 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
                 name.append(token)
         elif token in {_CLOSE, _END}:
             valid, rejected = _read_angle_address(name, angle, defects, closed=token == _CLOSE)
+            if rejected and not addresses and not invalid and not _join_tokens([*name, *angle]).count("@"):
+                label = [*name, *angle]
             addresses += valid
             invalid += rejected
             name, angle = [], None
@@ -249,6 +271,9 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
         defects.add("unexpected text follows an address")
         rejected = []
     addresses += valid
+    if label and len(addresses) == len(invalid) == 1 and not addresses[0].name:  # <Shop> <shop@example.com>
+        defects.add("a display name is in angle brackets")
+        addresses, invalid = [Address(_display_name(label, defects), addresses[0].address, repaired=True)], []
     if has_junk or is_nested or is_stray or len(addresses) > 1:
         addresses = [Address(address.name, address.address, repaired=True) for address in addresses]
     return addresses, invalid + rejected

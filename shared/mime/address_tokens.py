@@ -36,6 +36,7 @@ _KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the index of the matching group
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
 _MAX_PATH_TOKENS = 256  # a path has at most 256 octets (RFC 5321 section 4.5.3.1.3)
+_ADDRESS_COMMENT = re.compile(r"\(\s*[\"'<]{0,2}[^\s()<>\"',;@]+@[^\s()<>\"',;@]+[\"'>]{0,2}\s*\)")
 _MAX_NAME_COMMAS = 8  # in a display name without quotes
 
 
@@ -67,7 +68,7 @@ def split_elements(text: str) -> Iterator[list[Token]]:
     """Split a list of addresses into its elements: the token lists between its commas, with groups dissolved.
 
     A piece without an address before a mailbox in angle brackets is part of its display name, which lacks the quotes
-    that RFC 5322 requires: `Doe, Jane <jane@example.com>`.
+    that RFC 5322 requires: `Doe, Jane <jane@example.com>`. So is a piece before a mailbox in a comment.
     """
     element: list[Token] = []
     commas: list[int] = []  # indexes into `element`; each follows a piece that may begin a display name
@@ -112,13 +113,28 @@ def _keep_comma(element: list[Token], commas: list[int]) -> bool:
 
 
 def _split_at_commas(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:
-    """Return an element split at its commas, which proved to be separators."""
+    """Return an element split at its commas, which proved to be separators unless its address is in a comment."""
     start = 0
+    if commas and _has_address_in_comment(element[commas[-1] + 1 :]):
+        yield element
+        return
     for comma in commas:
         yield element[start:comma]
         start = comma + 1
     if rest := element[start:] if commas else element:
         yield rest
+
+
+def _has_address_in_comment(tokens: list[Token]) -> bool:
+    """Return whether tokens are words and a single address, which is in a comment: `Jane (jane@example.com)`."""
+    has_words, addresses = False, 0
+    for kind, text in tokens:
+        if kind == COMMENT:
+            addresses += _ADDRESS_COMMENT.fullmatch(text) is not None
+        elif "@" in text or text in {"<", ">"}:
+            return False
+        has_words = has_words or kind in {ATOM, QUOTED}
+    return has_words and addresses == 1
 
 
 def _may_be_name(element: list[Token], start: int) -> bool:

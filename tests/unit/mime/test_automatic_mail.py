@@ -420,6 +420,8 @@ ENDLESS = {
     "marks": b"auto-replied ", "comments": b"(vacation) ", "open comments": b"(", "quotes": b'"\\', "angles": b"<>",
     "precedences": b"bulk auto_reply ", "postmasters": b"postmaster@a.example, ", "names": b"mailer-daemon <",
     "words": b"=?utf-8?q?out_of_office?= ", "absences": b"out of the ",
+    "tags": b"[EXTERNAL] *** ", "stars": b"*", "domino": b"AUTO: x (retour 1.1.", "named": b"a, b (c@d.example), ",
+    "quoted": b'"Jo <jo@a.example>" <> ', "literals": b"Jo [jo@a.example] ", "answers": b"auto reply: ",
 }  # fmt: skip
 
 
