@@ -336,7 +336,7 @@ def _announces_absence(subject: str, headers: Headers, marks: set[_Mark], *, on_
         return True
     if "suppress" in marks and SUPPRESSING_SUBJECT.match(subject):
         return True
-    if marks & {"generated", "suppress"} and AWAY_SUBJECT_GENERATED.match(subject):
+    if "generated" in marks and AWAY_SUBJECT_GENERATED.match(subject):
         return True
     is_bulk = bool(marks & {"bulk", "bulk-alike"}) and not on_list
     if is_bulk and AWAY_SUBJECT_ALONE.match(subject):

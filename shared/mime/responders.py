@@ -106,9 +106,9 @@ AWAY_SUBJECT_ALONE = re.compile(_AWAY_ALONE, re.IGNORECASE)
 """The same, followed only by a colon, a date or similar. The subject of a newsletter continues with other words."""
 
 AWAY_SUBJECT_GENERATED = re.compile(
-    rf"(?:{_ANY_AWAY})[^\W\d_]*\s*(?:{_AWAY_ENDS}|[-\u2013\u2014,]|\d{{1,4}}[./-])", re.IGNORECASE
+    rf"(?:{'|'.join(_AWAY)})[^\W\d_]*\s*(?:{_AWAY_ENDS}|[-\u2013\u2014,]|\d{{1,4}}[./-])", re.IGNORECASE
 )
-"""The same, or followed by a dash or a date. The subject of a notification about an absence continues with a verb."""
+"""A phrase of `_AWAY`, followed by one of these, a dash or a date. A notification about an absence has a verb there."""
 
 # Exchange's "Automatic reply". Other systems use it for confirmations.
 _AUTOMATIC_REPLY = (
