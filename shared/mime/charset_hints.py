@@ -6,6 +6,7 @@ import re
 
 from shared.mime.buffer import Buffer
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
+from shared.mime.damaged_utf8 import count_western, decode_damaged
 
 _SEARCH_SIZE = 256 * 1024
 """Bytes at the beginning of a message that are searched for charset names."""
@@ -54,11 +55,12 @@ class CharsetHints:
     order in which headers and parts are read.
     """
 
-    __slots__ = ("_buffer", "_choices", "_languages", "_lines", "_named")
+    __slots__ = ("_buffer", "_choices", "_languages", "_lines", "_named", "_utf_8_is_named")
 
     def __init__(self, buffer: Buffer | None = None) -> None:
         self._buffer = buffer
         self._named: tuple[str, ...] | None = None
+        self._utf_8_is_named = False
         self._languages: tuple[str, ...] = ()
         self._lines: bytes | None = None
         self._choices: dict[tuple[bytes, str | None], tuple[str, bool]] = {}
@@ -81,6 +83,11 @@ class CharsetHints:
                 return next(iter(self._choices.values()))
             self._choices[key] = self._choose(sample, inner)
         return self._choices[key]
+
+    def names_utf_8(self) -> bool:
+        """Return whether the message names UTF-8."""
+        self._named_codecs()
+        return self._utf_8_is_named
 
     def _choose(self, sample: bytes, inner: str | None) -> tuple[str, bool]:
         from shared.mime.charset_guess import rank_charsets  # noqa: PLC0415 - as above
@@ -110,8 +117,9 @@ class CharsetHints:
         if self._named is None:
             data = self._buffer.slice(0, _SEARCH_SIZE) if self._buffer else b""
             labels = dict.fromkeys(match[1] or match[2] or match[3] for match in _CHARSET_NAME.finditer(data))
-            codecs = (codec for label in labels for codec in _codecs_for(label.decode("ascii")))
-            self._named = tuple(dict.fromkeys(codecs))
+            names = [label.decode("ascii") for label in labels]
+            self._utf_8_is_named = any(codec_for(name) == "utf_8" for name in names)
+            self._named = tuple(dict.fromkeys(codec for name in names for codec in _codecs_for(name)))
             tags = (match[1].decode("ascii").lower() for match in _LANGUAGE.finditer(data))
             self._languages = tuple({_LANGUAGES.get(tag) or _LANGUAGES.get(tag[:2], tag[:2]) for tag in tags})
         return self._named
@@ -147,7 +155,7 @@ def _is_undeclared_text(line: bytes) -> bool:
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
-        return True
+        return not count_western(line) and decode_damaged(line, named=True) is None
     return False
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from shared.mime import iso2022
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
+from shared.mime.damaged_utf8 import count_western, decode_damaged, has_sequences
 from shared.mime.defects import Defects, quote_excerpt
 
 _MULTI_BYTE = frozenset(
@@ -34,7 +35,6 @@ _LETTERS_BELOW_C0 = (
 )
 _MIN_SEQUENCES = 2
 _MIN_SEQUENCES_WITH_LETTERS = 4
-_SEQUENCE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 
 # cp1252, with its five undefined bytes mapped to the C1 controls of Latin-1, so that decoding never fails.
 _CP1252 = "".join(bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(256))
@@ -118,6 +118,38 @@ def decode_header(raw: bytes, defects: Defects) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         pass
+    if b"," in raw and b"@" in raw and (text := _decode_pieces(raw, defects)) is not None:
+        return text
+    return _decode_raw(raw, defects)
+
+
+def _decode_pieces(raw: bytes, defects: Defects) -> str | None:
+    """Decode a list of addresses in which some names are in UTF-8 and others are not, or return None.
+
+    No charset of mail has the comma within a character.
+    """
+    pieces = raw.split(b",")
+    decoded = [_decode_strictly(piece) for piece in pieces]
+    utf_8 = b",".join(piece for piece, text in zip(pieces, decoded, strict=True) if text is not None)
+    if utf_8.isascii() or not (count_western(utf_8) or has_sequences(utf_8)):
+        return None
+    others = b",".join(piece for piece, text in zip(pieces, decoded, strict=True) if text is None)
+    rest = iter(_decode_raw(others, defects).split(","))
+    return ",".join(next(rest, "") if text is None else text for text in decoded)
+
+
+def _decode_strictly(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _decode_raw(raw: bytes, defects: Defects) -> str:
+    """Decode a header's bytes that are not valid UTF-8."""
+    if (text := decode_damaged(raw, named=defects.charset_hints.names_utf_8())) is not None:
+        defects.add("a header has raw 8-bit text with bytes that are not UTF-8: replaced")
+        return text
     codec, is_named = defects.charset_hints.choose_codec(raw)
     source = ", which the message names elsewhere" if is_named else "" if codec == "cp1252" else ", a guess"
     defects.add(f"a header has raw 8-bit text that is not UTF-8: read as {_charset_name(codec)}{source}")
@@ -135,10 +167,12 @@ def _undeclared_reason(charset: str | None) -> str:
 
 def _decode_undeclared(data: bytes, charset: str | None, defects: Defects, inner: str | None) -> str:
     reason = _undeclared_reason(charset)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return _decode_with_hints(data, reason, defects, inner)
+    text = _decode_strictly(data)
+    if text is None:
+        text = decode_damaged(data)
+        if text is None:
+            return _decode_with_hints(data, reason, defects, inner)
+        defects.add("some bytes are not UTF-8: replaced")
     defects.add(f"{reason}: read as UTF-8")
     return text
 
@@ -171,15 +205,16 @@ def _decode_iso2022(data: bytes, charset: str, codec: str, defects: Defects) -> 
 
 
 def _decode_utf_8(data: bytes, defects: Defects, inner: str | None) -> str:
-    try:
-        return data.decode("utf-8")  # rejects surrogates
-    except UnicodeDecodeError:
-        pass
-    text = data.decode("utf-8", "replace")
-    error_count = text.count("\N{REPLACEMENT CHARACTER}")
-    decoded_count = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
-    if error_count > decoded_count:
-        return _decode_with_hints(data, "the text is not in UTF-8", defects, inner)
+    text = _decode_strictly(data)  # rejects surrogates
+    if text is not None:
+        return text
+    text = decode_damaged(data, named=True)
+    if text is None:
+        text = data.decode("utf-8", "replace")
+        error_count = text.count("\N{REPLACEMENT CHARACTER}")
+        decoded_count = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
+        if error_count > decoded_count:
+            return _decode_with_hints(data, "the text is not in UTF-8", defects, inner)
     defects.add("some bytes are not UTF-8: replaced")
     return text
 
@@ -214,13 +249,11 @@ def _decode_as_probable_utf_8(data: bytes, codec: str) -> str | None:
 
     A single multi-byte sequence is not enough: it may be two letters, or a letter and a symbol.
     """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
     minimum = _MIN_SEQUENCES_WITH_LETTERS if codec.startswith(_LETTERS_BELOW_C0) else _MIN_SEQUENCES
-    matches = _SEQUENCE.finditer(data)
-    return text if all(next(matches, None) for _ in range(minimum)) else None
+    if not has_sequences(data, minimum) and count_western(data) < _MIN_SEQUENCES:
+        return None
+    text = _decode_strictly(data)
+    return decode_damaged(data, minimum=minimum) if text is None else text
 
 
 def _decode_with_replacements(data: bytes, codec: str) -> str:
