@@ -68,7 +68,8 @@ _SINGLE_BYTE = {
     "mac_roman": _Candidate(_WESTERN, 14),
     "cp850": _Candidate(_WESTERN, 14),
 }
-_MULTI_BYTE = {"cp932": "ja", "euc_jp": "ja", "gb18030": "zh-hans", "big5hkscs": "zh-hant", "cp949": "ko"}
+MULTI_BYTE = {"cp932": "ja", "euc_jp": "ja", "gb18030": "zh-hans", "big5hkscs": "zh-hant", "cp949": "ko"}
+"""The multi-byte candidates and their languages."""
 
 # Range of the first byte of common characters (level 1 of the national standard), in a codec ordered by that standard.
 _COMMON_ROWS = {
@@ -99,6 +100,8 @@ _PRIVATE = 25
 _HALF_WIDTH = 6
 _WRONG_BYTES = 30
 _NEXT_TO_SMALL_LETTER = 12
+_THAI_VOWEL = 9  # for multi-byte charsets, for each vowel of a Thai reading if all are well placed
+_BACKSLASH_AFTER_LETTER = 14  # in multi-byte charsets, the second byte of a character may be a backslash
 _CHARACTERS_PER_ERROR = 20  # at most one undecodable character in so many
 
 # Kinds of bytes. l and u: small and capital ASCII letters; L and U: the same beyond ASCII. c: a letter without case, or
@@ -115,6 +118,17 @@ _IN_WORD = re.compile(rb"[luLUc][psriox](?=[luLUc])")
 _NEXT_TO_LETTER = re.compile(rb"(?<![luLUc])[sro](?=[luLUc])|[luLUc][so](?![luLUc])")
 _AFTER_SYMBOL = re.compile(rb"[qpsriox](?=[qpsriox])")
 _AFTER_SMALL = re.compile(rb"l(?=U)|L(?=[uU])")
+
+# In Thai, some vowels precede a consonant. Other vowels, and all tone marks, follow a consonant or its mark. Bytes in
+# other charsets rarely follow these rules throughout.
+_THAI_ORDERED = re.compile(
+    rb"[\xe0-\xe4](?=[\xa1-\xce])|(?<=[\xa1-\xce\xd1\xd4-\xd9\xe7-\xec])[\xd0-\xda\xe7-\xee]|\xd2\xd0"
+)
+_THAI_DEPENDENT = re.compile(rb"[\xd0-\xda\xe0-\xe4\xe7-\xee]")
+_NOT_THAI = re.compile(rb"[\x80-\x84\x86-\x90\x98-\xa0\xdb-\xde\xef-\xff]|[\xa1-\xfe][@-~]")  # undefined, or Big5
+_SWAPPED_WORD = re.compile(rb"(?<![LU])LUU+(?![LU])")
+_ORDINARY_WORD = re.compile(rb"[LU]L+")
+_BEFORE_BACKSLASH = re.compile(rb"[\x80-\xff]\\")
 _EVIDENCE = re.compile(rb"[A-Za-z\x80-\xff]")
 _MIN_EVIDENCE = 3
 _MIXED = re.compile(r"[a-z][\u0100-\uffff]|[\u0100-\uffff][a-z]")
@@ -172,11 +186,33 @@ def rank_charsets(sample: bytes, languages: Iterable[str] = ()) -> list[Guess]:
     truncated = len(sample) >= SAMPLE_SIZE
     # Single-byte candidates were compared by this share of the sample.
     share = _non_ascii(words) / max(_non_ascii(sample), 1)
-    for codec in _MULTI_BYTE:
+    thai_cost = _THAI_VOWEL * _thai_vowels(words)
+    for codec in MULTI_BYTE:
         cost = _multi_byte_cost(sample, codec, declared, truncated=truncated)
         if cost is not None:
-            guesses.append(Guess(cost * share, codec))
+            guesses.append(Guess(cost * share + thai_cost, codec))
     return sorted(guesses)
+
+
+def has_swapped_case(sample: bytes, codec: str) -> bool:
+    """Return whether half the words or more begin with a small letter and continue in capitals.
+
+    KOI8-R has capitals where Windows-1251 has small letters. Text in one appears like this in the other.
+    """
+    if codec not in _SINGLE_BYTE:
+        return False
+    kinds = sample.translate(_table(codec).kinds)
+    return len(_SWAPPED_WORD.findall(kinds)) >= max(len(_ORDINARY_WORD.findall(kinds)), 1)
+
+
+def is_common_text(sample: bytes, codec: str) -> bool:
+    """Return whether all characters are common ones of a multi-byte charset."""
+    try:
+        chars = {char for char in sample.decode(codec) if char > "\x7f"}
+    except UnicodeDecodeError:
+        return False
+    costs = _character_costs(MULTI_BYTE[codec])
+    return all(char in costs or _unlisted_cost(char, codec) == _UNLISTED_COMMON for char in chars)
 
 
 def _non_ascii(data: bytes) -> int:
@@ -225,7 +261,15 @@ def _single_byte_cost(words: bytes, codec: str, declared: frozenset[str]) -> flo
         + _SYMBOL_NEXT_TO_LETTER * len(_NEXT_TO_LETTER.findall(kinds))
         + _SYMBOL_AFTER_SYMBOL * len(_AFTER_SYMBOL.findall(kinds))
         + _CAPITAL_AFTER_SMALL * len(_AFTER_SMALL.findall(kinds))
+        + _BACKSLASH_AFTER_LETTER * len(_BEFORE_BACKSLASH.findall(words))
     )
+
+
+def _thai_vowels(words: bytes) -> int:
+    """Return the number of vowels and tone marks, or 0 if one of them is misplaced."""
+    count = len(_THAI_DEPENDENT.findall(words))
+    is_thai = count == len(_THAI_ORDERED.findall(words)) and not _NOT_THAI.search(words)
+    return count if is_thai else 0
 
 
 _DECLARED_FACTOR = 0.8
@@ -269,7 +313,7 @@ def _multi_byte_cost(sample: bytes, codec: str, declared: frozenset[str], *, tru
     errors = text.count("\N{REPLACEMENT CHARACTER}")
     if errors > 1 and errors * _CHARACTERS_PER_ERROR > len(text):
         return None
-    language = _MULTI_BYTE[codec]
+    language = MULTI_BYTE[codec]
     costs = _character_costs(language)
     total = 0.0
     for char, count in Counter(text).items():

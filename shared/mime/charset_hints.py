@@ -40,6 +40,12 @@ _LANGUAGES = {
 # 8-bit codecs of the same language, where the message names a 7-bit charset.
 _EIGHT_BIT_CODECS = {"iso2022_jp": ("cp932", "euc_jp"), "iso2022_kr": ("cp949",), "hz": ("gb18030",)}
 
+_FEW_PAIRS = re.compile(rb"(?:[\x00-\x7f]*+[\xc2-\xdf][\xa1-\xbf]){1,3}+[\x00-\x7f]*+")
+_NEXT_TO_SMALL_LETTER = re.compile(rb"[a-z][\x80-\xff]|[\x80-\xff][a-z]")
+_LIKELY_UTF_8 = re.compile(
+    rb"(?:[\x00-\x7f]*+\xc2.)*+[\x00-\x7f]*+|[\x00-\x7f]*+[\xc3-\xc5\xce-\xd1].[\x00-\x7f]*+", re.DOTALL
+)
+
 _NOT_INFORMATIVE = frozenset({"ascii", "utf_8"})
 
 # A charset that the message names is used unless another charset is much likelier: by this factor and these bits.
@@ -89,8 +95,26 @@ class CharsetHints:
         self._named_codecs()
         return self._utf_8_is_named
 
+    def multi_byte_codec(self, data: bytes) -> str | None:
+        """Return the multi-byte charset of bytes that are valid UTF-8 by coincidence, or None.
+
+        Two or three characters of a double-byte charset may be valid UTF-8. This charset must be the only one that
+        the message names, and its characters must be common. Sequences next to small ASCII letters are UTF-8, and so
+        are symbols of Latin-1, and a single Latin, Greek or Cyrillic letter.
+        """
+        if not _FEW_PAIRS.fullmatch(data) or _NEXT_TO_SMALL_LETTER.search(data) or _LIKELY_UTF_8.fullmatch(data):
+            return None
+        named = self._named_codecs()
+        if not named or self._utf_8_is_named:
+            return None
+        from shared.mime.charset_guess import MULTI_BYTE, is_common_text  # noqa: PLC0415 - as above
+
+        if not all(codec in MULTI_BYTE for codec in named):
+            return None
+        return next((codec for codec in named if is_common_text(data, codec)), None)
+
     def _choose(self, sample: bytes, inner: str | None) -> tuple[str, bool]:
-        from shared.mime.charset_guess import rank_charsets  # noqa: PLC0415 - as above
+        from shared.mime.charset_guess import has_swapped_case, rank_charsets  # noqa: PLC0415 - as above
 
         named = self._named_codecs()
         if inner is not None:
@@ -105,6 +129,7 @@ class CharsetHints:
                 codec,
             )
             for position, codec in enumerate(dict.fromkeys(named))
+            if codec == best.codec or not has_swapped_case(sample, codec)
         ]
         if hints and min(hints)[0] <= max(best.cost, 0) * _MUCH_LIKELIER + _MUCH_LIKELIER_BITS:
             return min(hints)[2], True

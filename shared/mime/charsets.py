@@ -114,10 +114,11 @@ def decode_header(raw: bytes, defects: Defects) -> str:
     if b"\x1b" in raw and iso2022.has_designation(raw):
         defects.add("a header has raw ISO-2022 text")
         return iso2022.decode(raw)[0]
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
+    if (text := _decode_strictly(raw)) is not None:
+        if codec := defects.charset_hints.multi_byte_codec(raw):
+            defects.add(f"a header has raw 8-bit text: read as {codec}, which the message names elsewhere")
+            return raw.decode(codec)
+        return text
     if b"," in raw and b"@" in raw and (text := _decode_pieces(raw, defects)) is not None:
         return text
     return _decode_raw(raw, defects)
@@ -168,6 +169,9 @@ def _undeclared_reason(charset: str | None) -> str:
 def _decode_undeclared(data: bytes, charset: str | None, defects: Defects, inner: str | None) -> str:
     reason = _undeclared_reason(charset)
     text = _decode_strictly(data)
+    if text is not None and (codec := defects.charset_hints.multi_byte_codec(data)):
+        defects.add(f"{reason}: read as {codec}, which the message names elsewhere")
+        return data.decode(codec)
     if text is None:
         text = decode_damaged(data)
         if text is None:

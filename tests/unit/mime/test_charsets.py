@@ -231,6 +231,21 @@ def test_the_charset_of_undeclared_pages_is_guessed(codec: str, text: str) -> No
     assert text_message(page, kind="text/html").text == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["สวัสดี", "สวัสดีครับ", "สอบถาม", "สวัสดีค่ะ ขอสอบถามราคาสินค้า", "รายงานประจำเดือน", "ใบสมัครงาน นายสมชาย ใจดี", "ใบเสนอราคา"],
+)
+def test_short_thai_is_not_chinese(text: str) -> None:
+    assert text_message(text.encode("cp874")).text == text
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"), [("gb18030", "你好"), ("big5hkscs", "請回覆"), ("cp949", "감사합니다"), ("euc_jp", "了解です")]
+)
+def test_short_chinese_japanese_and_korean_are_not_thai(codec: str, text: str) -> None:
+    assert text_message(text.encode(codec)).text == text
+
+
 @pytest.mark.parametrize("data", [b"\xff", b"\xe9\n", b"caf\xe9", b"na\xefve", b"5 \xb5m", b"\xa9 2026"])
 def test_short_text_is_windows_1252(data: bytes) -> None:
     message = text_message(data)
@@ -322,6 +337,36 @@ def test_raw_headers_are_in_the_charset_that_the_message_names(charset: str, tex
     assert message.subject == message.from_[0].name == text
     assert message.attachments[0].name == f"{text}.pdf"
     assert dict(message.headers)["Subject"] == text
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("gb2312", "通知"), ("gbk", "谢谢"), ("gb2312", "图纸.pdf"), ("iso-2022-jp", "表"), ("shift_jis", "予定"),
+        ("shift_jis", "表"), ("big5", "許功蓋"), ("big5", "許"),
+    ],
+)  # fmt: skip
+def test_a_named_multi_byte_charset_wins_over_coincidence(charset: str, text: str) -> None:
+    raw = text.encode({"iso-2022-jp": "euc_jp"}.get(charset) or charset)
+    head = b"Subject: " + raw + b'\nFrom: "' + raw + b'" <ann@example.com>\nContent-Type: text/plain'
+    message = parse(head + b"; charset=" + charset.encode() + b"\n\nok")
+    assert message.subject == message.from_[0].name == text
+
+
+@pytest.mark.parametrize("text", ["Müller", "Да", "Привет", "£5", "10 Ω", "É", "通知", "René, Zoë"])
+@pytest.mark.parametrize("charset", ["gb2312", "euc-kr", "iso-2022-jp", "utf-8", "koi8-r"])
+def test_raw_utf_8_stays_utf_8(charset: str, text: str) -> None:
+    head = b"Subject: " + text.encode() + b"\nContent-Type: text/plain; charset="
+    assert parse(head + charset.encode() + b"\n\nok").subject == text
+
+
+@pytest.mark.parametrize("text", ["Вопрос по заказу", "Отчет", "СРОЧНО: Отчет за февраль", "Добрый день"])
+@pytest.mark.parametrize(
+    ("codec", "named"), [("koi8-r", "windows-1251"), ("windows-1251", "koi8-r"), ("koi8-r", "koi8-r")]
+)
+def test_a_hint_with_swapped_case_is_ignored(codec: str, named: str, text: str) -> None:
+    head = b"Subject: " + text.encode(codec) + b"\nContent-Type: text/plain; charset=" + named.encode()
+    assert parse(head + b"\n\nok").subject == text
 
 
 @pytest.mark.parametrize("language", ["French", "Swedish", "Turkish", "Russian, KOI8-R", "Thai", "Korean"])
