@@ -102,7 +102,7 @@ _OTHERS = {
     "iso8859_6": "iso-8859-6-bidi",
     "iso8859_8": "iso-8859-8-bidi",
     "cp1254": "x-mac-latin5",
-    "mac_latin2": "x-mac-ce x-mac-centraleurroman x-mac-east-europe",
+    "mac_latin2": "macce x-mac-ce x-mac-centraleurroman x-mac-east-europe",
     "mac_iceland": "x-mac-icelandic",
     "cp932": "x-mac-japanese x-ms-cp932 x-windows-31j",
     "cp949": "x-mac-korean x-windows-949",
@@ -114,6 +114,8 @@ _OTHERS = {
     "utf_8": "utf8mb3 utf8mb4 x-utf-8",
     "ascii": "x-ia5 x-us-ascii ansi_x3.110-1983",
     "koi8_u": "x-koi8-u",
+    "cp874": "tis620-2529 tis620-2533 tis620.2529-1 tis620.2533-0 tis620.2533-1 iso-ir-166",
+    "iso8859_15": "iso-ir-203 iso_8859-15:1998 latin-9",
 }
 
 _NOT_ASCII_PREFIXES = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
 
 from shared.mime import iso2022
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
+from shared.mime.code_tables import decode_code_table, decode_with_fallback
 from shared.mime.damaged_utf8 import count_western, decode_damaged, has_sequences
 from shared.mime.defects import Defects, quote_excerpt
 
@@ -117,7 +117,7 @@ def decode_header(raw: bytes, defects: Defects) -> str:
     if (text := _decode_strictly(raw)) is not None:
         if codec := defects.charset_hints.multi_byte_codec(raw):
             defects.add(f"a header has raw 8-bit text: read as {codec}, which the message names elsewhere")
-            return raw.decode(codec)
+            return decode_code_table(raw, codec)
         return text
     if b"," in raw and b"@" in raw and (text := _decode_pieces(raw, defects)) is not None:
         return text
@@ -171,7 +171,7 @@ def _decode_undeclared(data: bytes, charset: str | None, defects: Defects, inner
     text = _decode_strictly(data)
     if text is not None and (codec := defects.charset_hints.multi_byte_codec(data)):
         defects.add(f"{reason}: read as {codec}, which the message names elsewhere")
-        return data.decode(codec)
+        return decode_code_table(data, codec)
     if text is None:
         text = decode_damaged(data)
         if text is None:
@@ -234,7 +234,7 @@ def _decode_declared(data: bytes, charset: str, codec: str, defects: Defects) ->
     if codec == "cp1252":
         return decode_windows_1252(data)
     try:
-        return replace_surrogates(data.decode(codec))
+        return replace_surrogates(decode_code_table(data, codec))
     except UnicodeError:
         pass
     try:
@@ -264,31 +264,6 @@ def _decode_with_replacements(data: bytes, codec: str) -> str:
     if codec == "cp1252":
         return decode_windows_1252(data)
     try:
-        text = replace_surrogates(data.decode(codec, "replace"))
+        return replace_surrogates(decode_with_fallback(data, codec))
     except UnicodeError:  # a few codecs (UTF-16 and related ones) fail instead of replacing
         return decode_windows_1252(data)
-    if codec in _FALLBACK_HANDLERS and 0 < text.count("\N{REPLACEMENT CHARACTER}") <= _MAX_FALLBACKS:
-        return replace_surrogates(data.decode(codec, _FALLBACK_HANDLERS[codec]))
-    return text
-
-
-def _fallback_handler(decode_pair: Callable[[bytes], str]) -> Callable[[UnicodeError], tuple[str, int]]:
-    """Return an error handler that decodes a double-byte character with `decode_pair`, or replaces it."""
-
-    def handle(error: UnicodeError) -> tuple[str, int]:
-        if not isinstance(error, UnicodeDecodeError):
-            raise error
-        code = error.object[error.start : error.start + 2]
-        char = decode_pair(code) if len(code) == 2 and code[0] >= 0x80 else ""  # noqa: PLR2004 - a double-byte character
-        return (char, error.start + 2) if char else ("\N{REPLACEMENT CHARACTER}", error.end)
-
-    return handle
-
-
-# Characters that mailers send in these charsets and Python's codecs lack. EUC-JP: code page 51932 (NEC row 13, IBM
-# extensions). Big5: code page 950 (the euro sign), and for code page 950, the characters of Hong Kong.
-_MAX_FALLBACKS = 5000
-_FALLBACK_HANDLERS = {"euc_jp": "mailroom-euc-jp", "big5hkscs": "mailroom-big5", "cp950": "mailroom-cp950"}
-codecs.register_error("mailroom-euc-jp", _fallback_handler(iso2022.decode_cp932_pair))
-codecs.register_error("mailroom-big5", _fallback_handler(lambda code: iso2022.decode_pair_with(code, "cp950")))
-codecs.register_error("mailroom-cp950", _fallback_handler(lambda code: iso2022.decode_pair_with(code, "big5hkscs")))

@@ -12,6 +12,8 @@ import re
 from functools import lru_cache
 from typing import Literal
 
+from shared.mime.code_tables import decode_cp932_pair, decode_pair_with, replace_symbols
+
 _Set = Literal["ascii", "roman", "kana", "jis", "jis-supplement", "jis-2000", "jis-2000-2", "ksc", "gb"]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -104,7 +106,7 @@ def _decode_run(run: bytes, selected: _Set) -> str:
         return run.decode("latin-1").translate(_KANA | _EIGHT_BIT)
     if run.isascii() and (codec := _CODECS.get(selected)):
         try:
-            return run.translate(_HIGH).decode(codec)
+            return replace_symbols(run.translate(_HIGH).decode(codec), codec)
         except UnicodeDecodeError:
             pass
     return "".join([_decode_character(code, selected) for code in _CHARACTER.findall(run)])
@@ -123,27 +125,9 @@ def _decode_character(code: bytes, selected: _Set) -> str:
         return _EIGHT_BIT.get(code[0], code.decode("latin-1") if code[0] <= 0x20 or code[0] == 0x7F else _REPLACEMENT)  # noqa: PLR2004 - white space and controls
     high = code.translate(_HIGH)
     if selected == "jis":
-        return decode_pair_with(high, "euc_jp") or decode_cp932_pair(high) or _REPLACEMENT
+        return replace_symbols(decode_pair_with(high, "euc_jp"), "euc_jp") or decode_cp932_pair(high) or _REPLACEMENT
     if selected == "jis-supplement":
         return decode_pair_with(b"\x8f" + high, "euc_jp") or _REPLACEMENT
     if selected == "jis-2000-2":
         return decode_pair_with(b"\x8f" + high, "euc_jis_2004") or _REPLACEMENT
     return decode_pair_with(high, _CODECS[selected]) or _REPLACEMENT
-
-
-def decode_pair_with(code: bytes, codec: str) -> str:
-    """Return the character of a code, or "" if the codec has none."""
-    try:
-        return code.decode(codec)
-    except UnicodeDecodeError:
-        return ""
-
-
-def decode_cp932_pair(code: bytes) -> str:
-    """Return the character of code page 932 for two bytes of EUC-JP (NEC row 13, IBM extensions), or ""."""
-    row, cell = code[0] - 0xA0, code[1] - 0xA0
-    if not (1 <= row <= 94 and 1 <= cell <= 94):  # noqa: PLR2004 - JIS X 0208 has 94 rows of 94 cells
-        return ""
-    lead = (row - 1) // 2 + (0x81 if row <= 62 else 0xC1)  # noqa: PLR2004 - Shift_JIS leaves A0 to DF to kana
-    trail = cell + 0x9E if row % 2 == 0 else cell + 0x3F + (cell >= 64)  # noqa: PLR2004 - 7F is left out
-    return decode_pair_with(bytes([lead, trail]), "cp932")
