@@ -206,8 +206,8 @@ def _simple_prefix(text: str, defects: Defects) -> tuple[list[Address], int]:
         if text[end : end + 1] not in {"", ","} or not normalise(address):
             break
         name = quoted or plain or ""
-        if "=?" in name:
-            name = decode_words(name, defects)
+        if "=?" in name or not name.isprintable():
+            name = decode_words(name, defects)  # which also removes controls
         addresses.append(Address(" ".join(name.split()), address))
         position = end
         # Empty elements are ignored (RFC 5322 section 4.4).

@@ -483,3 +483,10 @@ def test_nul_never_reaches_headers() -> None:
     assert "\0" not in repr(message)
     assert "\\x00" not in repr(message)
     assert message.subject == "a b c d"
+
+
+@pytest.mark.parametrize("field", ["From", "To", "Cc", "Reply-To"])
+def test_nul_never_reaches_quoted_names(field: str) -> None:
+    message = parse(f'{field}: "A\0nn\x01" <ann@example.com>, "B\tob" <bob@example.com>\n\n'.encode())
+    addresses = {"From": message.from_, "To": message.to, "Cc": message.cc, "Reply-To": message.reply_to}[field]
+    assert [address.name for address in addresses] == ["A nn", "B ob"]
