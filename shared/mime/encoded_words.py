@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from shared.mime.charsets import decode, decode_header, replace_surrogates
 from shared.mime.defects import Defects
 
-# Each part ends at the next question mark, which keeps matching linear.
-_WORD = re.compile(r"=\?([^?\s]{1,80})\?([BbQq])\?([^?]*)\?=")
-_WORD_WITH_OCTETS = re.compile(rb"(=\?[^?\s]{1,80}\?([BbQq])\?)([^?]*[\x1b\x80-\xff][^?]*)\?=")
+# RFC 2047 section 4.2 requires question marks to be escaped, which some mailers forget. A payload therefore ends at the
+# first "?=", as in CPython's email package. It never contains "=?", which keeps matching linear.
+_PAYLOAD = r"[^?]*+(?:(?<!=)\?(?!=)[^?]*+)*+"
+_WORD = re.compile(rf"=\?([^?\s]{{1,80}})\?([BbQq])\?({_PAYLOAD})\?=")
+_WORD_IN_BYTES = re.compile(rf"(=\?[^?\s]{{1,80}}\?([BbQq])\?)({_PAYLOAD})\?=".encode())
 _OCTET = re.compile(rb"[\x1b\x80-\xff]")
 _NOT_ASCII = bytes((0x1B, *range(0x80, 0x100)))
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2})")
@@ -40,7 +42,7 @@ def header_text(raw: bytes, defects: Defects) -> str:
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     if b"=?" in raw:
-        raw = _WORD_WITH_OCTETS.sub(_escape_octets, raw)
+        raw = _WORD_IN_BYTES.sub(_escape_octets, raw)
     return decode_header(raw, defects)
 
 

@@ -43,6 +43,11 @@ WORDS = {
     "unknown charset, not utf-8": ("=?x-what?q?caf=E9?=", "café"),
     "not a charset of mail": ("=?rot13?q?abc?=", "abc"),
     "line break inside": ("=?utf-8?q?a=0D=0ABcc:_x?=", "a Bcc: x"),
+    "question marks": ("=?utf-8?Q?Wann_k=C3=B6nnen_Sie?_Bitte_antworten?=", "Wann können Sie? Bitte antworten"),
+    "question marks at the end": ("=?utf-8?Q?Gr=C3=BC=C3=9Fe???= x", "Grüße?? x"),
+    "question marks in two words": ("=?utf-8?Q?a?b?= =?utf-8?Q?c?d=?= =?utf-8?q?C3=BC?=", "a?bc?dü"),
+    "an open word before a word": ("=?utf-8?Q?a? b =?utf-8?Q?=C3=BC?=", "=?utf-8?Q?a? b ü"),
+    "a word in question marks": ("?=?utf-8?Q?=C3=BC?=?", "?ü?"),
     "no word": ("=?utf-8?x?abc?=", "=?utf-8?x?abc?="),
     "open word": ("=?utf-8?q?abc", "=?utf-8?q?abc"),
     "surrogates": ("=?utf-7?q?+2D0-?=", "\N{REPLACEMENT CHARACTER}"),
@@ -52,6 +57,15 @@ WORDS = {
 @pytest.mark.parametrize(("text", "expected"), WORDS.values(), ids=WORDS)
 def test_7_7_encoded_words(text: str, expected: str) -> None:
     assert decode_words(text, Defects()) == expected
+
+
+def test_question_marks_in_words_of_names_and_in_raw_octets() -> None:
+    word = b"=?iso-8859-1?Q?Wann? F\xfcr_K=F6ln?="
+    head = b"Subject: " + word + b"\nFrom: =?utf-8?Q?Wer?_J=C3=B6rg?= <ann@example.com>\n"
+    message = parse(head + b'Content-Type: a/b; name="=?utf-8?Q?Wann?_J=C3=B6rg.pdf?="\n\nx')
+    assert message.subject == "Wann? Für Köln"
+    assert message.from_[0].name == "Wer? Jörg"
+    assert message.attachments[0].name == "Wann? Jörg.pdf"
 
 
 RAW = {
