@@ -206,7 +206,9 @@ def has_swapped_case(sample: bytes, codec: str) -> bool:
 
 
 def is_common_text(sample: bytes, codec: str) -> bool:
-    """Return whether all characters are common ones of a multi-byte charset."""
+    """Return whether all characters are common ones of a multi-byte charset, or the charset is not a candidate."""
+    if codec not in MULTI_BYTE:
+        return True
     try:
         chars = {char for char in sample.decode(codec) if char > "\x7f"}
     except UnicodeDecodeError:

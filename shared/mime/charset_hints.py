@@ -6,7 +6,7 @@ import re
 
 from shared.mime.buffer import Buffer
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
-from shared.mime.damaged_utf8 import count_western, decode_damaged
+from shared.mime.damaged_utf8 import is_partly_utf_8
 
 _SEARCH_SIZE = 256 * 1024
 """Bytes at the beginning of a message that are searched for charset names."""
@@ -180,7 +180,7 @@ def _is_undeclared_text(line: bytes) -> bool:
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
-        return not count_western(line) and decode_damaged(line, named=True) is None
+        return not is_partly_utf_8(line)
     return False
 
 

@@ -8,7 +8,7 @@ import re
 from shared.mime import iso2022
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
 from shared.mime.code_tables import decode_code_table, decode_with_fallback
-from shared.mime.damaged_utf8 import count_western, decode_damaged, has_sequences
+from shared.mime.damaged_utf8 import count_western, decode_damaged, decode_damaged_against, has_sequences
 from shared.mime.defects import Defects, quote_excerpt
 
 _MULTI_BYTE = frozenset(
@@ -35,6 +35,10 @@ _LETTERS_BELOW_C0 = (
 )
 _MIN_SEQUENCES = 2
 _MIN_SEQUENCES_WITH_LETTERS = 4
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_MIN_WORDS = 3
+_MAX_PIECES = 10_000  # limits the memory for a hostile list of addresses
 
 # cp1252, with its five undefined bytes mapped to the C1 controls of Latin-1, so that decoding never fails.
 _CP1252 = "".join(bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(256))
@@ -119,7 +123,7 @@ def decode_header(raw: bytes, defects: Defects) -> str:
             defects.add(f"a header has raw 8-bit text: read as {codec}, which the message names elsewhere")
             return decode_code_table(raw, codec)
         return text
-    if b"," in raw and b"@" in raw and (text := _decode_pieces(raw, defects)) is not None:
+    if b"@" in raw and 0 < raw.count(b",") <= _MAX_PIECES and (text := _decode_pieces(raw, defects)) is not None:
         return text
     return _decode_raw(raw, defects)
 
@@ -194,14 +198,12 @@ def _charset_name(codec: str) -> str:
 
 def _decode_iso2022(data: bytes, charset: str, codec: str, defects: Defects) -> str:
     if not data.isascii() and not iso2022.has_designation(data):
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:
-            return _decode_with_hints(
-                data, f"the text is not in the charset {quote_excerpt(charset)}", defects, charset
-            )
+        utf_8 = _decode_strictly(data) or decode_damaged(data)
+        if utf_8 is None:
+            reason = f"the text is not in the charset {quote_excerpt(charset)}"
+            return _decode_with_hints(data, reason, defects, charset)
         defects.add(f"the text is not in the charset {quote_excerpt(charset)} but in UTF-8")
-        return text
+        return utf_8
     text, complete = iso2022.decode(data, korean=codec == "iso2022_kr")
     if not complete:
         defects.add(f"some bytes are not in the charset {quote_excerpt(charset)}: replaced")
@@ -224,11 +226,11 @@ def _decode_utf_8(data: bytes, defects: Defects, inner: str | None) -> str:
 
 
 def _decode_declared(data: bytes, charset: str, codec: str, defects: Defects) -> str:
-    if (
-        codec not in _MULTI_BYTE
-        and is_ascii_compatible(codec)
-        and (text := _decode_as_probable_utf_8(data, codec)) is not None
-    ):
+    if codec in _MULTI_BYTE or not is_ascii_compatible(codec):
+        text = _decode_as_certain_utf_8(data, codec)
+    else:
+        text = _decode_as_probable_utf_8(data, codec)
+    if text is not None:
         defects.add(f"the text is not in the charset {quote_excerpt(charset)} but in UTF-8")
         return text
     if codec == "cp1252":
@@ -254,10 +256,31 @@ def _decode_as_probable_utf_8(data: bytes, codec: str) -> str | None:
     A single multi-byte sequence is not enough: it may be two letters, or a letter and a symbol.
     """
     minimum = _MIN_SEQUENCES_WITH_LETTERS if codec.startswith(_LETTERS_BELOW_C0) else _MIN_SEQUENCES
-    if not has_sequences(data, minimum) and count_western(data) < _MIN_SEQUENCES:
-        return None
     text = _decode_strictly(data)
-    return decode_damaged(data, minimum=minimum) if text is None else text
+    if text is None:
+        return decode_damaged_against(codec, data, minimum)
+    return text if has_sequences(data, minimum) or count_western(data) >= _MIN_SEQUENCES else None
+
+
+def _decode_as_certain_utf_8(data: bytes, codec: str) -> str | None:
+    """Return text in UTF-8 that declares a multi-byte charset, or None if it may be in that charset.
+
+    Real text in a double-byte charset is not valid UTF-8 beyond three characters, and has common characters. Real text
+    in UTF-16 has NUL in each space and line end.
+    """
+    text = _decode_strictly(data)
+    if text is None:
+        return None
+    if codec.startswith(("utf_16", "utf_32")):
+        words = len(data.split(None, _MIN_WORDS))
+        return text if not _CONTROL.search(data) and (words >= _MIN_WORDS or count_western(data)) else None
+    if count_western(data) >= _MIN_SEQUENCES:
+        return text
+    if not has_sequences(data):
+        return None
+    from shared.mime.charset_guess import is_common_text  # noqa: PLC0415 - few messages need it, and its tables are large
+
+    return None if is_common_text(data, codec) else text
 
 
 def _decode_with_replacements(data: bytes, codec: str) -> str:

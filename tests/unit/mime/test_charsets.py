@@ -488,5 +488,5 @@ def test_nul_never_reaches_headers() -> None:
 @pytest.mark.parametrize("field", ["From", "To", "Cc", "Reply-To"])
 def test_nul_never_reaches_quoted_names(field: str) -> None:
     message = parse(f'{field}: "A\0nn\x01" <ann@example.com>, "B\tob" <bob@example.com>\n\n'.encode())
-    addresses = {"From": message.from_, "To": message.to, "Cc": message.cc, "Reply-To": message.reply_to}[field]
+    addresses = getattr(message, {"From": "from_", "Reply-To": "reply_to"}.get(field, field.lower()))
     assert [address.name for address in addresses] == ["A nn", "B ob"]
