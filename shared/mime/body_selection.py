@@ -206,7 +206,7 @@ def _to_leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
     encoding = parse_transfer_encoding(part.headers.get("content-transfer-encoding"))
     leaf = Leaf(part, disposition.kind, decode_words(name, defects) if name else "", encoding)
     if encoding == "base64":
-        end = find_data_end(buffer, part.start, part.end)
+        end = find_data_end(buffer, part.start, part.end, part.content_type)
         if end == part.start < part.end:
             defects.add("the content is declared base64 but is plain text: kept unchanged")
             leaf.encoding = UNENCODED
@@ -275,7 +275,8 @@ class TextReader:
         if leaf.footer is None:
             return text
         footer = Part(leaf.part.headers, leaf.part.content_type, *leaf.footer)
-        return "\n\n".join((text.rstrip("\n"), self._decode(Leaf(footer, "", "", UNENCODED)).strip("\n")))
+        footer_text = self._decode(Leaf(footer, "", "", UNENCODED)).strip("\n")
+        return "\n\n".join((text.rstrip("\n"), footer_text))
 
     def _render_plain(self, leaf: Leaf, *, is_only_leaf: bool) -> str:
         text = self._decode(leaf, with_files=is_only_leaf)

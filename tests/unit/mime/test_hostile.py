@@ -87,6 +87,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "equal signs": lambda: body(b"Content-Transfer-Encoding: quoted-printable", fill(b"=")),
     "footers": lambda: body(MIXED, b"--b\nContent-Transfer-Encoding: base64\n\nAAAA\n\nfoo bar, x\n" * 8_000),
     "one long footer": lambda: body(b"Content-Transfer-Encoding: base64", b"AAAA\n" + fill(b"a b,\n")),
+    "a footer of runs": lambda: body(b"Content-Transfer-Encoding: base64", b"AAA=\n" + fill(b"a=b\n")),
+    "words declared base64": lambda: body(MIXED, fill(b"--b\nContent-Transfer-Encoding: base64\n\nHello Kim\n")),
     "blank alternatives": lambda: body(
         MIXED.replace(b"mixed", b"alternative"), b"--b\n\n \n" * 9_000 + b"--b\nContent-Type: text/html\n\nx"
     ),
