@@ -60,6 +60,9 @@ _VISIBLE = re.compile(
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 
+# Of HTML, and not of an address in angle brackets.
+_MARKUP = re.compile(r"</[a-z]|<(?:br|div|hr|p)[\s/>]", re.IGNORECASE)
+
 _SIGNATURE_LINE = "-- "
 _SLICE_LENGTH = 64 * 1024  # characters
 _MAX_PIECES = 10_000
@@ -276,6 +279,8 @@ class TextReader:
             return text
         footer = Part(leaf.part.headers, leaf.part.content_type, *leaf.footer)
         footer_text = self._decode(Leaf(footer, "", "", UNENCODED)).strip("\n")
+        if is_html and _MARKUP.search(footer_text):
+            footer_text = html_to_text(footer_text)
         return "\n\n".join((text.rstrip("\n"), footer_text))
 
     def _render_plain(self, leaf: Leaf, *, is_only_leaf: bool) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from shared.mime.defects import Defects
 from shared.mime.headers import parse_parameters
+from shared.mime.html_text import html_to_text
 from shared.mime.multipart import MAX_PART_HEADER
 from shared.mime.parser import Message, parse
 
@@ -348,6 +349,15 @@ def test_7_6_text_behind_base64_without_padding_is_not_decoded(footer: str, size
     encoded = base64.encodebytes(content[:size]).decode().replace("=", "")
     file = f"Content-Type: a/b; name=x\nContent-Transfer-Encoding: base64\n\n{encoded}{footer}\n"
     assert contents(message(file)) == {"x": content[:size]}
+
+
+@pytest.mark.parametrize("footer", ["<p>Scanned by <b>Shield</b></p>", "<hr>Scanned by<br>Shield"])
+def test_7_6_html_behind_base64_is_shown_as_text(footer: str) -> None:
+    header = "Content-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: base64"
+    text = message(f"{header}\n\n{base64.b64encode(b'<p>Hello</p>').decode()}\n\n{footer}").text
+    assert text.split() == ["Hello", *html_to_text(footer).split()]
+    address = message(f"{header}\n\n{base64.b64encode(b'<p>Hello</p>').decode()}\n\nby Ann <p@example.com>").text
+    assert address == "Hello\n\nby Ann <p@example.com>"
 
 
 @pytest.mark.parametrize("junk", ["", "!", "*", "\n\n", "\xff"])
