@@ -46,7 +46,8 @@ _FILE_TYPES = frozenset(
     )
 )  # fmt: skip
 
-_TRANSFER_ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable", "uuencode", "x-uuencode"})
+# Without hyphens and underscores, which senders add and omit.
+_TRANSFER_ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quotedprintable", "uuencode", "xuuencode"})
 
 # A letter that is not a hexadecimal digit, without a preceding shift into another character set. It is visible in every
 # transfer encoding except base64.
@@ -206,6 +207,7 @@ def _to_leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
     text = part.headers.get("content-disposition")
     disposition = _parse_disposition(text, defects) if text else ParametrisedValue("", {})
     name = disposition.parameters.get("filename") or part.content_type.parameters.get("name") or ""
+    name = name or disposition.parameters.get("name", "")  # not valid (RFC 2183), but common
     encoding = parse_transfer_encoding(part.headers.get("content-transfer-encoding"))
     leaf = Leaf(part, disposition.kind, decode_words(name, defects) if name else "", encoding)
     if encoding == "base64":
@@ -223,10 +225,10 @@ def _to_leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
 def _parse_disposition(text: str, defects: Defects) -> ParametrisedValue:
     """Parse a disposition. A file name without a type, or with a transfer encoding as type, makes an attachment."""
     disposition = parse_parameters(text, defects)
-    misplaced = disposition.kind in _TRANSFER_ENCODINGS
+    misplaced = disposition.kind.replace("-", "").replace("_", "") in _TRANSFER_ENCODINGS
     if misplaced:
         defects.add("a Content-Disposition is a transfer encoding: ignored")
-    if misplaced or (not disposition.kind and not text.startswith(";")):
+    if misplaced or not disposition.kind:
         kind = "attachment" if disposition.parameters.get("filename") else ""
         return ParametrisedValue(kind, disposition.parameters)
     return disposition

@@ -25,8 +25,8 @@ _LINE = re.compile(rb"[^\n]*(?:\n|\Z)")
 
 # In a block with invalid lines, everything up to the last line that matches this is still the header.
 _FAMILIAR = re.compile(
-    rb"(?:bcc|cc|content-(?:disposition|id|transfer-encoding|type)|date|dkim-signature|from|importance|in-reply-to"
-    rb"|list-[a-z]+|message-id|mime-version|received|references|reply-to|return-path|sender|subject|to|x-[!-9;-~]+)"
+    rb"(?:arc-[a-z-]+|authentication-results|bcc|cc|content-(?:disposition|id|transfer-encoding|type)|date|delivered-to"
+    rb"|dkim-signature|from|importance|in-reply-to|list-[a-z]+|message-id|mime-version|received|references|reply-to|return-path|sender|subject|to|x-[!-9;-~]+)"
     rb"[ \t]*:",
     re.IGNORECASE,
 )
@@ -37,9 +37,13 @@ _MIN_FAMILIAR = 3
 _LARGE_BLOCK = 64 * 1024  # bytes
 
 _WITH_PARAMETERS = re.compile(rb"content-(?:disposition|type)[ \t]*:", re.IGNORECASE)
+
+# A line that can only be parameters: a name and a quoted string, a single word with or without another parameter after
+# it, or an unquoted file name, which may contain spaces.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,80}+"
 _PARAMETER_LINE = re.compile(
-    rb"(?:boundary|charset|filename|format|name|type)(?:\*\d{0,4}\*?)?[ \t]*="
-    rb"[ \t]*(?:\"[^\"\n]*+\"?|[^\s\";]++)[ \t]*;?[ \t]*\r*\n?",
+    rb"%b[ \t]*+=[ \t]*+(?:\"[^\n]*+|[^\s\";]++(?:[ \t]*+(?:;|[ \t])[ \t]*+%b[ \t]*+=[^\n]*+)?+\Z)"
+    rb"|(?:file)?name[ \t]*+=[^\n\";]{1,300}\.[0-9a-z]{1,5}\Z" % (_TOKEN, _TOKEN),
     re.IGNORECASE,
 )
 
@@ -59,10 +63,13 @@ _MAX_CACHED_LENGTH = 80
 _NOT_CACHED_MARKS = ("*", "=?", "boundary", "name")
 
 _LETTER = r"[A-Za-z0-9!#$&^_.+-]"
-_KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
-_KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
+_KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "start", "type"})
+_UNUSED = frozenset({"creation-date", "modification-date", "read-date", "size"})
+"""Other parameters of a Content-Disposition (RFC 2183)."""
 
-_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
+_KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN | _UNUSED))})(?:\*\d{{0,4}}\*?)?"
+
+_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\*|\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
 _WELL_FORMED = re.compile(
     rf"""\s*+{_LETTER}{{1,127}}+ (?:/{_LETTER}{{1,127}}+)?
     (?:\s*+ ;\s*+ [^\s=;,:"']{{1,200}}+ = (?:"[^"\\]*+" | [^\s;,:"]++) )*+
@@ -72,10 +79,11 @@ _WELL_FORMED = re.compile(
 _PARAMETER = re.compile(r';\s*+([^\s=;"]+)=(?:"([^"]*)"|([^\s;]+))')
 
 _SEPARATORS = re.compile(r"(?:[\s;,:]|\([^()]{0,1000}\))*+")
-_ASSIGNMENT = re.compile(r'([^\s=;,:"]{1,200}+)\s*+=\s*+')
+_ASSIGNMENT = re.compile(r'"?([^\s=;,:"]{1,200}+)"?\s*+=\s*+')
 _COLON = re.compile(r"(filename|name)\s*+:\s*+", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _AFTER_QUOTED = re.compile(rf"\s*+(?:[;:(]|\Z|,?\s{{0,9}}{_KNOWN_NAME}\s?=)", re.IGNORECASE)
+_KNOWN_NEXT = re.compile(rf"\s*;\s{{0,9}}{_KNOWN_NAME}\s?=", re.IGNORECASE)
 _NEXT = re.compile(rf'\s*;\s{{0,9}}[^\s=;"]{{1,50}}\s?=|[\s,]{_KNOWN_NAME}\s?=', re.IGNORECASE)
 _SWALLOWED = re.compile(r"[;,\s]\s{0,9}[A-Za-z][A-Za-z0-9*-]{0,40}\s?=\s?\Z")
 _END_OF_BARE = re.compile(rf";|[\s,](?={_KNOWN_NAME}\s?=)", re.IGNORECASE)
@@ -237,7 +245,7 @@ def _repair(block: bytes, defects: Defects) -> tuple[bytes, int]:
     end = 0
     has_parameters = False
     for index, (line, line_end) in enumerate(_iterate_lines(block)):
-        if has_parameters and kept[-1].rstrip().endswith(b";") and _PARAMETER_LINE.fullmatch(line):
+        if has_parameters and kept[-1].rstrip().endswith(b";") and _PARAMETER_LINE.match(line.rstrip(b"; \t\r\n")):
             defects.add("a parameter is on a line without indent")
             kept.append(b" " + line)
         elif _FIELD.match(line) or not line.strip() or (kept and line[:1] in b" \t"):
@@ -336,9 +344,14 @@ def _strip_outer_quotes(text: str) -> str:
     return stripped.replace('"', "", 2)
 
 
-def _scan(text: str, position: int, defects: Defects) -> Iterator[tuple[str, str]]:
+def _scan(text: str, position: int, defects: Defects, *, decode_parameters: bool = True) -> Iterator[tuple[str, str]]:
     """Return names and values from all recognisable parameters. The scan never goes back."""
     while (position := _match_end(_SEPARATORS, text, position)) < len(text):
+        if decode_parameters and (words := _WORDS.match(text, position)):
+            defects.add("a parameter is written as an encoded word: decoded")
+            yield from _scan(decode_words(words[0], defects), 0, defects, decode_parameters=False)
+            position = words.end()
+            continue
         match = _ASSIGNMENT.match(text, position) or _COLON.match(text, position)
         if match is None:
             position = _value_end(text, position)
@@ -349,6 +362,7 @@ def _scan(text: str, position: int, defects: Defects) -> Iterator[tuple[str, str
         else:
             start, position = position, _value_end(text, position)
             value = text[start:position].strip(", \t\r\n")
+            value = value.removesuffix('"') if value.count('"') == 1 else value
         yield match[1], value
 
 
@@ -366,21 +380,24 @@ def _value_end(text: str, position: int) -> int:
 def _read_quoted(text: str, position: int, defects: Defects, *, repair: bool) -> tuple[str, int]:
     """Return the quoted value at `position`, and its end.
 
-    An unclosed quote extends to the end of the text, or to the next parameter with an opening quote. Quotes within the
+    An unclosed quote extends to the end of the text, to the next known parameter, or to the next parameter with an
+    opening quote. With `repair`, quotes within the
     value belong to it if the value ends with a quote before the next parameter.
     """
     match = _QUOTED.match(text, position)
     if match is None:
         defects.add("a parameter's quote is not closed")
-        return _ESCAPED.sub(r"\1", text[position + 1 :].rstrip("; \t").removesuffix('"')), len(text)
+        following = _KNOWN_NEXT.search(text, position + 1)
+        end = following.start() if following else len(text)
+        return _ESCAPED.sub(r"\1", text[position + 1 : end].rstrip("; \t").removesuffix('"')), end
     value, end = match[1], match.end()
-    if repair and not _AFTER_QUOTED.match(text, end):
+    if not _AFTER_QUOTED.match(text, end):
         if swallowed := _SWALLOWED.search(value):
             defects.add("a parameter's quote is not closed")
             return value[: swallowed.start()].rstrip("; \t"), position + 1 + swallowed.start()
-        following = _NEXT.search(text, end, end + _MAX_REST)
+        following = _NEXT.search(text, end, end + _MAX_REST) if repair else None
         limit = following.start() if following else len(text)
-        rest = text[end:limit].rstrip("; \t") if limit - end <= _MAX_REST else ""
+        rest = text[end:limit].rstrip("; \t") if repair and limit - end <= _MAX_REST else ""
         if rest.endswith('"'):
             defects.add("a parameter has quotes within its quotes")
             value, end = _balance_quotes(f'{value}"{rest[:-1]}'), limit
@@ -388,10 +405,12 @@ def _read_quoted(text: str, position: int, defects: Defects, *, repair: bool) ->
 
 
 def _balance_quotes(value: str) -> str:
-    """Return a value without duplicated quotes around it or at its end."""
+    """Return a value without duplicated quotes around it, at its beginning or at its end."""
     if value.startswith('"') and value.endswith('"'):
         return value[1:-1]
-    return value.removesuffix('"') if value.count('"') % 2 else value
+    if value.count('"') % 2:
+        return value[:-1] if value.endswith('"') else value.removeprefix('"')
+    return value
 
 
 def _join_sections(pieces: dict[int, tuple[str, bool]], defects: Defects) -> str:

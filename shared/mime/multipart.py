@@ -249,7 +249,8 @@ class _StructureParser:
         """Return whether the disposition marks a part as a file."""
         text = headers.get("content-disposition")
         disposition = parse_parameters(text, self._defects) if text else OPAQUE
-        return disposition.kind == "attachment" or bool(disposition.parameters.get("filename"))
+        names = map(disposition.parameters.get, ("filename", "name"))
+        return disposition.kind == "attachment" or any(names)
 
     def _open_multipart(self, part: Part) -> None:
         if len(self._open) >= MAX_DEPTH:

@@ -173,6 +173,20 @@ DISPOSITIONS = {
     "open quote before a fold": 'attachment; filename="p.pdf\n\tsize=3',
     "no indent": 'attachment;\nfilename="p.pdf"',
     "no indent, more than one": "attachment;\nfilename=p.pdf;\nname=x\nX-Other: y",
+    "no indent, size": 'attachment;\nfilename="p.pdf";\nsize=58',
+    "no indent, dates": 'attachment;\ncreation-date="Mon, 23 Nov 2026 08:00:00 GMT";\nfilename="p.pdf";\nread-date=""',
+    "no indent, unknown": "attachment;\nx-unix-mode=0644;\nfilename=p.pdf",
+    "no indent, two on a line": 'attachment;\nname="x"; filename="p.pdf"',
+    "no type, extended": "filename*=UTF-8''p%2Epdf",
+    "nothing before the semicolon": '; filename="p.pdf"',
+    "name": 'attachment; name="p.pdf"',
+    "quoted parameter name": 'attachment; "filename"="p.pdf"',
+    "quote at the end": 'attachment; filename=p.pdf"',
+    "two quotes at the beginning": 'attachment; filename=""p.pdf"',
+    "open quote of another parameter": 'attachment; size="22; filename="p.pdf"',
+    "open quote, then another parameter": 'attachment; filename="p.pdf; size=22',
+    "encoded word for a parameter": "attachment; =?utf-8?q?filename=3D=22p=2Epdf=22?=",
+    "no semicolon before the size": "attachment; filename=p.pdf size=3",
 }
 
 
@@ -185,7 +199,7 @@ def test_7_6_an_odd_disposition_keeps_its_file_name(disposition: str) -> None:
         assert contents(read_message) == {"p.pdf": PDF}
 
 
-@pytest.mark.parametrize("encoding", ["quoted-printable", "7BIT", "base64"])
+@pytest.mark.parametrize("encoding", ["quoted-printable", "7BIT", "base64", "8-bit", "quoted_printable"])
 def test_7_6_an_encoding_as_disposition_hides_no_text(encoding: str) -> None:
     assert message(multipart(f"Content-Disposition: {encoding}\n\nheating", FILE)).text == "heating"
 
@@ -199,6 +213,9 @@ def test_7_6_an_encoding_as_disposition_hides_no_text(encoding: str) -> None:
         ('"a.pdf" (draft)', "a.pdf"),
         ('"a.pdf" junk; x="y"', "a.pdf"),
         ('"a;b.pdf"; name="c"', "a;b.pdf"),
+        ('"a; b=c.pdf', "a; b=c.pdf"),
+        ('5"disk".pdf', '5"disk".pdf'),
+        ("my size.pdf", "my size.pdf"),
     ],
 )
 def test_7_6_quotes_within_a_file_name_belong_to_it(value: str, name: str) -> None:
@@ -413,7 +430,8 @@ def test_7_6_a_badly_written_boundary_is_read(source: str) -> None:
         'text/plain; charset="koi8-r', 'text/plain; charset="koi8-r;\n format=flowed', "text/plain charset=koi8-r",
         "text/plain,charset=koi8-r", "text/plain format=flowed charset = koi8-r", "text/plain;\ncharset=koi8-r\nX-A: b",
         'text/plain; name="a b.txt\n charset=koi8-r', 'text/plain; name="a.txt; charset="koi8-r"',
-        "text/plain; charset=koi8-r, format=flowed",
+        "text/plain; charset=koi8-r, format=flowed", "text/plain;\nformat=flowed; charset=koi8-r",
+        "text/plain;\nreply-type=original;\ndelsp=yes;\ncharset=koi8-r",
     ],
 )  # fmt: skip
 def test_7_6_a_badly_written_charset_is_read(source: str) -> None:
@@ -428,10 +446,21 @@ def test_7_6_a_colon_in_a_parameter_without_indent_makes_no_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["text/plain\ncharset=koi8-r", "text/plain;\n\ncharset=koi8-r", "text/plain;\nname=of the game"]
-)
+    "source",
+    [
+        "text/plain\ncharset=koi8-r", "text/plain;\n\ncharset=koi8-r", "text/plain;\nname=of the game",
+        "text/plain;\nx = a b", "text/plain;\na=b; as seen",
+    ],
+)  # fmt: skip
 def test_7_6_a_line_that_is_not_a_lone_parameter_is_text(source: str) -> None:
     assert message(f"Content-Type: {source}\n").text.startswith(source.rpartition("\n")[2])
+
+
+@pytest.mark.parametrize("value", ["my plan.pdf", '"Plan "A".pdf"'])
+def test_7_6_a_file_name_without_indent_may_contain_spaces_and_quotes(value: str) -> None:
+    for field in ("Content-Type: a/b;\nname", "Content-Type: a/b\nContent-Disposition: attachment;\nfilename"):
+        read_message = message(multipart("\nsee file", f"{field}={value}\n\nx"))
+        assert contents(read_message) == {value.removeprefix('"').removesuffix('"'): b"x"}
 
 
 EMPTY = ["", "--in--\n", "\n \n--in--\n\n", " \n"]
@@ -463,6 +492,7 @@ def test_7_6_an_equal_sign_that_begins_no_escape_stays(encoded: str, text: str) 
     "header",
     [
         "BINARY; name=f.bin", "pdf;name=f.bin", "; name=f.bin", "name=f.bin", "image/*; name=f.bin",
+        "pdf\nContent-Disposition: inline; name=f.bin",
         "pdf\nContent-Disposition: attachment; filename=f.bin", "pdf\nContent-Disposition: inline; filename=f.bin",
     ],
 )  # fmt: skip
