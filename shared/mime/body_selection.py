@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.mime.base64_extent import find_data_end
@@ -63,6 +63,7 @@ _VISIBLE = re.compile(
 
 # Of HTML, and not of an address in angle brackets.
 _MARKUP = re.compile(r"</[a-z]|<(?:br|div|hr|p)[\s/>]", re.IGNORECASE)
+_PICTURE = re.compile(r"<(?:embed|iframe|image|img|object|svg|v:imagedata|video)\b|\bbackground\b", re.IGNORECASE)
 
 _SIGNATURE_LINE = "-- "
 _SLICE_LENGTH = 64 * 1024  # characters
@@ -159,15 +160,36 @@ class _BodySelector:
             return [leaf], [leaf] if part.content_type.kind == "text/html" else []
         if part.content_type.kind == "multipart/alternative":
             return self._select_alternative([self._select(child, allow_name=allow_name) for child in part.children])
+        if part.content_type.kind == "multipart/related":
+            return self._select_related(part, allow_name=allow_name)
         texts: list[Leaf] = []
         htmls: list[Leaf] = []
-        related = part.content_type.kind == "multipart/related"
         for child in part.children:
             more = self._select(child, allow_name=allow_name and not texts)
-            if not (related and texts):
-                texts += more[0]
-                htmls += more[1]
+            texts += more[0]
+            htmls += more[1]
         return texts, htmls
+
+    def _select_related(self, part: Part, *, allow_name: bool) -> _Selected:
+        """Return the root of a multipart/related: the text that `start` names, or the first one (RFC 2387).
+
+        The next text replaces a root without visible characters, as mail programs show it.
+        """
+        choices: list[_Selected] = []
+        named = 0
+        start = part.content_type.parameters.get("start", "").strip("<> ")
+        for child in part.children:
+            is_named = bool(start) and (child.headers.get("content-id") or "").strip("<> ") == start
+            choice = self._select(child, allow_name=allow_name and (is_named or not choices))
+            if choice[0]:
+                named = len(choices) if is_named else named
+                choices.append(choice)
+        if len(choices) <= 1:
+            return choices[0] if choices else ([], [])
+        roots = [choices[named], *(choice for choice in choices if choice is not choices[named])]
+        number = next((n for n, (texts, _) in enumerate(roots) if not self._is_blank(texts)), None)
+        self._blanks += (leaf for texts, _ in (roots[1:] if number is None else roots[:number]) for leaf in texts)
+        return roots[number or 0]
 
     def _fits(self, leaf: Leaf) -> bool:
         size = (leaf.footer[1] if leaf.footer else leaf.part.end) - leaf.part.start
@@ -186,21 +208,27 @@ class _BodySelector:
         """
         htmls = next((htmls for _, htmls in reversed(choices) if htmls), [])
         texts = [texts for texts, _ in choices if texts]
-        plains = [choice for choice in texts if any(leaf.part.content_type.kind == "text/plain" for leaf in choice)]
         if len(texts) == 1:
             return texts[0], htmls
-        plain = next((choice for choice in plains if not self._is_blank(choice)), None)
-        if plain is not None or htmls:
-            skipped = plains[: plains.index(plain)] if plain is not None else plains
-            self._blanks += [
-                leaf for choice in skipped for leaf in choice if leaf.part.content_type.kind == "text/plain"
-            ]
-            return plain if plain is not None else list(htmls), htmls
-        others = (choice for choice in texts if choice not in plains)
-        return next(iter(plains), None) or next(others, []), htmls
+        plains = [choice for choice in texts if any(map(_is_plain, choice))]
+        others = [choice for choice in texts if not any(map(_is_plain, choice))]
+        first = next((n for n, choice in enumerate(plains) if not self._is_blank(filter(_is_plain, choice))), None)
+        selected = plains[first] if first is not None else list(htmls)
+        if not selected:
+            selected = next((choice for choice in others if not self._is_blank(choice)), [])
+        if not selected:
+            return next(iter(plains or others), []), htmls
+        selected_ids = {id(leaf) for leaf in (*selected, *htmls)}
+        skipped = (leaf for choice in (*plains[:first], *others) for leaf in choice if id(leaf) not in selected_ids)
+        self._blanks += (leaf for leaf in skipped if self._is_blank([leaf]))
+        return selected, htmls
 
-    def _is_blank(self, choice: list[Leaf]) -> bool:
-        return all(self._texts.is_blank(leaf) for leaf in choice if leaf.part.content_type.kind == "text/plain")
+    def _is_blank(self, leaves: Iterable[Leaf]) -> bool:
+        return all(map(self._texts.is_blank, leaves))
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    return leaf.part.content_type.kind == "text/plain"
 
 
 def _to_leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
@@ -240,6 +268,11 @@ def decoded_content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[by
     return pieces if leaf.byte_range is None else slice_pieces(pieces, *leaf.byte_range)
 
 
+def is_visible(text: str, html: str | None = None) -> bool:
+    """Return whether text has visible characters, or the HTML that it was converted from has a picture."""
+    return _VISIBLE.search(text) is not None or (html is not None and _PICTURE.search(html) is not None)
+
+
 class TextReader:
     """A reader of the selected leaves. Each leaf is decoded once."""
 
@@ -247,6 +280,7 @@ class TextReader:
         self._buffer = buffer
         self._defects = defects
         self._decoded: dict[int, str] = {}
+        self._blanks: dict[int, bool] = {}
         self._files: list[Leaf] = []
 
     def read_text(self, bodies: BodySelection) -> str:
@@ -265,13 +299,19 @@ class TextReader:
         yield from self._files
 
     def is_blank(self, leaf: Leaf) -> bool:
-        """Return whether plain text has no visible characters. Most text need not be decoded for that."""
+        """Return whether a text has no visible characters. Most plain text need not be decoded for that."""
         part = leaf.part
-        if leaf.encoding != "base64" and _VISIBLE_UNDECODED.match(
-            self._buffer.slice(part.start, min(part.start + _VISIBILITY_SAMPLE, part.end))
+        is_html = part.content_type.kind == "text/html"
+        if (
+            not is_html
+            and leaf.encoding != "base64"
+            and _VISIBLE_UNDECODED.match(self._buffer.slice(part.start, min(part.start + _VISIBILITY_SAMPLE, part.end)))
         ):
             return False
-        return _VISIBLE.search(self._decode(leaf)) is None
+        if id(leaf) not in self._blanks:  # a text in nested multiparts is compared at each level
+            text = self._decode(leaf)
+            self._blanks[id(leaf)] = not (is_visible(html_to_text(text), text) if is_html else is_visible(text))
+        return self._blanks[id(leaf)]
 
     def _render(self, leaf: Leaf, *, is_only_leaf: bool) -> str:
         """Return a leaf as plain text, with the footer after its base64 data."""

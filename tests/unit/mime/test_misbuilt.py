@@ -16,6 +16,7 @@ from shared.mime.parser import Message, parse
 
 PDF = b"%PDF-1.7 sample\n"
 PDF_BASE64 = base64.b64encode(PDF).decode()
+FILE = f"Content-Type: application/pdf; name=a.pdf\nContent-Transfer-Encoding: base64\n\n{PDF_BASE64}"
 HTML = "Content-Type: text/html\n\n<p>The pump is loud.</p>"
 
 
@@ -50,6 +51,11 @@ BLANKS = {
     ),
     "within a mixed part": multipart("\n \n", boundary="i"),
 }
+BLANK_PAGES = {
+    "empty page": "Content-Type: text/html\n\n<html><body></body></html>",
+    "invisible page": "Content-Type: text/html\n\n<title>x</title><p>&nbsp;</p>",
+    "only a delimiter": "Content-Type: multipart/alternative; boundary=i\n\n--i\n",
+}
 
 
 @pytest.mark.parametrize("blank", BLANKS.values(), ids=BLANKS)
@@ -63,6 +69,44 @@ def test_7_3_a_blank_alternative_is_replaced(blank: str) -> None:
 
 def test_7_3_a_blank_alternative_is_replaced_by_plain_text_first() -> None:
     assert message(multipart("\n ", "\nplain", HTML, kind="multipart/alternative")).text == "plain"
+
+
+@pytest.mark.parametrize("blank", [*BLANKS.values(), *BLANK_PAGES.values()], ids=[*BLANKS, *BLANK_PAGES])
+def test_7_3_a_blank_root_is_replaced(blank: str) -> None:
+    for outer in ("related", "alternative"):
+        read_message = message(multipart(blank, HTML, FILE, kind=f"multipart/{outer}"))
+        assert read_message.text == "The pump is loud."
+        assert read_message.html == "<p>The pump is loud.</p>"
+        assert contents(read_message) == {"a.pdf": PDF}
+
+
+@pytest.mark.parametrize(
+    ("root", "text"),
+    [("\n.", "."), ("Content-Type: text/html\n\n<img src=a>", ""), ("Content-Type: text/html\n\n<hr>", "----------")],
+)
+def test_7_3_a_visible_root_is_read(root: str, text: str) -> None:
+    read_message = message(multipart(root, HTML, kind="multipart/related"))
+    assert read_message.text.strip("\n")[:10] == text
+    assert contents(read_message) == {"": b"<p>The pump is loud.</p>"}
+
+
+@pytest.mark.parametrize("start", ["<p@x>", "p@x"])
+def test_7_3_start_names_the_root(start: str) -> None:
+    parts = "\nplain", HTML.replace("\n", "\nContent-ID: <p@x>\n", 1)
+    assert message(multipart(*parts, kind=f'multipart/related; start="{start}"')).text == "The pump is loud."
+    assert message(multipart(*parts, kind='multipart/related; start="<q@x>"')).text == "plain"
+    parts = "\nplain", "Content-Type: text/html\nContent-ID: <p@x>\n\n<p> </p>"
+    assert message(multipart(*parts, kind=f'multipart/related; start="{start}"')).text == "plain"
+
+
+@pytest.mark.parametrize("kind", ["markdown", "enriched"])
+def test_7_3_a_blank_alternative_is_replaced_by_text_of_any_type(kind: str) -> None:
+    other = f"Content-Type: text/{kind}\n\nThe *pump*"
+    for blank in ("\n \n", "\n"):
+        read_message = message(multipart(blank, other, kind="multipart/alternative"))
+        assert (read_message.text, read_message.attachments) == ("The *pump*", ())
+    read_message = message(multipart("\nplain", other, kind="multipart/alternative"))
+    assert (read_message.text, len(read_message.attachments)) == ("plain", 1)
 
 
 @pytest.mark.parametrize("plain", [".", "-- \n", "\u00a0x", "0"])
@@ -81,7 +125,6 @@ def test_7_3_a_blank_text_is_kept_where_nothing_else_is_text() -> None:
 MULTIPARTS = [
     "multipart/*", "multipart", "Multipart/", '"multipart/mixed"', "multipart/?", "multipart\\mixed", "multipart/x-new"
 ]  # fmt: skip
-FILE = f"Content-Type: application/pdf; name=a.pdf\nContent-Transfer-Encoding: base64\n\n{PDF_BASE64}"
 
 
 @pytest.mark.parametrize("kind", MULTIPARTS)
