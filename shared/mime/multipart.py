@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from shared.mime.boundaries import LOOKAHEAD, MAX_BOUNDARY, BoundarySearch, begins_with_delimiter, has_delimiter
 from shared.mime.buffer import Buffer, Finder
 from shared.mime.defects import Defects
 from shared.mime.headers import (
@@ -36,37 +37,31 @@ MAX_PART_HEADER = 64 * 1024
 MAX_PART_FIELDS = 8 * 1024 * 1024
 """Maximum size of the kept fields of all these parts together, in bytes."""
 
-MAX_BOUNDARY = 500
-"""Maximum size of a boundary in bytes. RFC 2046 allows 70."""
-
 OPAQUE = ParametrisedValue("application/octet-stream", {})
-
-_LOOKAHEAD = 2 * 1024
-"""Bytes from a multipart's start in which its first delimiter is expected."""
 
 _MAX_BLANK = 8 * 1024
 """Maximum number of white space bytes before the message's header."""
 
-_MAX_GUESSES = 20
-"""Maximum number of multiparts with a wrong boundary for which another boundary is searched."""
+_FIRST_FIELDS = 16 * 1024
+"""Bytes after these in which a familiar field is expected. Sets of ARC fields take a few kilobytes each."""
 
 _MAX_EMPTY_SIZE = 64 * 1024
 """Maximum number of bytes (white space and delimiters) in a multipart without parts."""
 
 _NO_BOUNDARY = b"\n"  # occurs in no line
 _FILE_TYPES = frozenset({"application", "audio", "font", "image", "model", "video"})
+_TYPES = _FILE_TYPES | {"example", "haptics", "message", "multipart", "text"}
+"""The registered top-level types (IANA media types)."""
 
 _BARE_CR = re.compile(rb"[!-9;-~]{1,80}[ \t]*:[^\r\n]{0,2000}\r(?:[!-9;-~]{1,80}[ \t]*:|[ \t])")
-_FIRST_LINE = re.compile(rb"\s{0,80}--([^\s]{1,200})[ \t]*\r?\n")
 _MULTIPART = re.compile(r"multipart(?![a-z0-9])")
-_DASH_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))--([^\s]{1,200}+)[ \t]*+(?:\r?\n|\r)")
-_END_OF_DELIMITER = re.compile(rb"(?:--)?[ \t]*+(?:[\r\n]|\Z)")
-_MAX_PADDING = 80
-_CONTENT_FIELD = re.compile(rb"content-[a-z-]{1,40}[ \t]*:", re.IGNORECASE)
+_SUBTYPE = re.compile(r"(?:alternative|related)(?![a-z0-9])")
 _HEADER_END = re.compile(rb"\n(?:\r{0,2}\n|(--))")
 _HEADER_END_CR = re.compile(rb"\n(?:\r{0,2}\n|(--))|\r(?:\r|\n\r\n|(--))")
 _USUAL_HEADER = 2 * 1024
-_ONLY_CLOSING = re.compile(rb"--[^\s]{1,500}--")
+_ONLY_CLOSING = re.compile(rb"(?:--[^\s]{1,500}--(?:\s++|\Z))++")
+_NOTE = re.compile(rb"\bMIME\b|\bmulti-?part message\b")
+_MAX_NOTE = 400
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BLANK_LINES = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*+(?:\r{1,2}\n|\r|\n))*+")
 
@@ -94,10 +89,16 @@ class Part:
 
 @dataclass(slots=True)
 class _OpenMultipart:
-    """An open multipart, whose parts are being collected."""
+    """An open multipart, whose parts are being collected.
+
+    Attributes:
+        part: the multipart.
+        boundaries: its boundary, and a second one if the declared and another boundary delimit its parts.
+        closed: whether its closing delimiter was read.
+    """
 
     part: Part
-    boundary: bytes
+    boundaries: tuple[bytes, ...]
     closed: bool = False
 
 
@@ -126,7 +127,7 @@ class _StructureParser:
         self._current: Part | None = None
         self._count = 0
         self._kept_bytes = 0
-        self._guesses = 0
+        self._search = BoundarySearch(buffer, self._levels.keys(), bare_cr=self._bare_cr)
 
     def run(self) -> Part:
         root, position = self._begin_part(self._start, None)
@@ -160,7 +161,7 @@ class _StructureParser:
         default = (
             "message/rfc822" if parent is not None and parent.content_type.kind == "multipart/digest" else "text/plain"
         )
-        content_type = self._parse_content_type(headers, default)
+        content_type = self._parse_content_type(headers, default, body)
         part = Part(headers, content_type, body, self._buffer.size)
         if parent is not None:
             parent.children.append(part)
@@ -229,21 +230,37 @@ class _StructureParser:
     def _dash_finder(self) -> Finder:
         return Finder(self._buffer, (b"\n--", b"\r--") if self._bare_cr else (b"\n--",))
 
-    def _parse_content_type(self, headers: Headers, default: str) -> ParametrisedValue:
+    def _parse_content_type(self, headers: Headers, default: str, body: int) -> ParametrisedValue:
         text = headers.get("content-type")
         if text is None:
             return ParametrisedValue(default, {})
         content_type = parse_parameters(text, self._defects)
-        if "/" in content_type.kind:
+        main, slash, _ = content_type.kind.partition("/")
+        if slash and (main in _TYPES or main.startswith("x-")):
             return content_type
-        if _MULTIPART.match(content_type.kind) and "boundary" in content_type.parameters:
-            self._defects.add("a multipart has no readable subtype: taken as multipart/mixed (RFC 2046 section 5.1.3)")
-            return ParametrisedValue("multipart/mixed", content_type.parameters)
+        if self._is_multipart(content_type, body):
+            self._defects.add("the type of a multipart cannot be read: taken from the text (RFC 2046 section 5.1.3)")
+            subtype = _SUBTYPE.search(text.partition(";")[0].lower())
+            return ParametrisedValue(f"multipart/{subtype[0] if subtype else 'mixed'}", content_type.parameters)
+        if slash:
+            return content_type
         if content_type.kind in _FILE_TYPES or "name" in content_type.parameters or self._is_file(headers):
             self._defects.add("a Content-Type cannot be read: taken as application/octet-stream")
             return ParametrisedValue(OPAQUE.kind, content_type.parameters)
         self._defects.add("a Content-Type cannot be read: taken as text/plain")
         return ParametrisedValue("text/plain", content_type.parameters)
+
+    def _is_multipart(self, content_type: ParametrisedValue, body: int) -> bool:
+        """Return whether a part with an unreadable type is a multipart: its declared boundary begins a line.
+
+        If the type is `multipart`, any declared boundary suffices, or a line that clearly begins a part.
+        """
+        boundary = content_type.parameters.get("boundary", "").encode().rstrip()
+        if not boundary and _MULTIPART.match(content_type.kind):
+            return self._search.has_part(body)
+        if not boundary or _MULTIPART.match(content_type.kind):
+            return bool(boundary)
+        return has_delimiter(boundary, self._buffer.slice(body, body + LOOKAHEAD))
 
     def _is_file(self, headers: Headers) -> bool:
         """Return whether the disposition marks a part as a file."""
@@ -259,57 +276,31 @@ class _StructureParser:
             )
             part.content_type, part.opaque = OPAQUE, True
             return
-        boundary = part.content_type.parameters.get("boundary", "").encode().rstrip()
-        head = self._buffer.slice(part.start, part.start + _LOOKAHEAD)
-        if not 0 < len(boundary) <= MAX_BOUNDARY:
-            boundary = self._undeclared_boundary(head)
+        declared = part.content_type.parameters.get("boundary", "").encode().rstrip()
+        boundaries: tuple[bytes, ...]
+        if not 0 < len(declared) <= MAX_BOUNDARY:
+            boundaries = (self._search.find_undeclared(part.start) or _NO_BOUNDARY,)
             self._defects.add("a multipart declares no usable boundary")
-        elif not _has_delimiter(b"--" + boundary, head):
-            boundary = self._actual_boundary(part, boundary, head)
-        self._levels.setdefault(boundary, []).append(len(self._open))
-        self._open.append(_OpenMultipart(part, boundary))
+        elif begins_with_delimiter(declared, self._buffer.slice(part.start, part.start + LOOKAHEAD)):
+            boundaries = (declared,)
+        else:
+            boundaries = self._actual_boundaries(part, declared)
+        for boundary in boundaries:
+            self._levels.setdefault(boundary, []).append(len(self._open))
+        self._open.append(_OpenMultipart(part, boundaries))
 
-    def _undeclared_boundary(self, head: bytes) -> bytes:
-        first = _FIRST_LINE.match(head[:MAX_BOUNDARY])
-        if first and not first[1].endswith(b"--"):
-            return first[1]
-        return self._find_boundary(head) or _NO_BOUNDARY
+    def _actual_boundaries(self, part: Part, declared: bytes) -> tuple[bytes, ...]:
+        """Return the boundaries of a multipart that does not begin with its declared boundary.
 
-    def _actual_boundary(self, part: Part, declared: bytes, head: bytes) -> bytes:
-        """Return the boundary of a multipart that does not begin with its declared boundary."""
-        self._guesses += 1
-        if self._guesses > _MAX_GUESSES or self._is_used(declared, part.start):
-            return declared
-        actual = self._find_boundary(head)
-        if actual is None:
-            return declared
-        self._defects.add("a multipart declares a boundary that it does not use: another boundary delimits its parts")
-        return actual
-
-    def _is_used(self, boundary: bytes, start: int) -> bool:
-        """Return whether a line from `start` on is a delimiter with this boundary."""
-        needle = b"\n--" + boundary
-        for _ in range(_MAX_GUESSES):
-            start = self._buffer.find(needle, start, self._buffer.size)
-            if start < 0:
-                return False
-            start += len(needle)
-            if _END_OF_DELIMITER.match(self._buffer.slice(start, start + _MAX_PADDING)):
-                return True
-        return True
-
-    def _find_boundary(self, head: bytes) -> bytes | None:
-        """Return the boundary of the first line that clearly begins a part: a `Content-` field follows the line.
-
-        The search ends at a delimiter of an enclosing multipart.
+        The parts before the first declared delimiter, or all of them, may have another boundary.
         """
-        for match in _DASH_LINE.finditer(head):
-            boundary = match[1]
-            if boundary in self._levels or boundary.removesuffix(b"--") in self._levels:
-                return None
-            if _CONTENT_FIELD.match(head, match.end()):
-                return boundary
-        return None
+        actual = self._search.find_actual(part.start, declared)
+        if actual is None:
+            return (declared,)
+        self._defects.add("another boundary than the declared one delimits parts")
+        if declared in self._levels or declared == actual + b"--":
+            return (actual,)
+        return actual, declared
 
     def _next_delimiter(self, position: int, end: int) -> _Delimiter | None:
         """Return the next line from `position` on that is a delimiter of an open multipart and begins before `end`."""
@@ -349,10 +340,11 @@ class _StructureParser:
     def _close_to(self, level: int, end: int) -> None:
         while len(self._open) > level + 1:
             multipart = self._open.pop()
-            levels = self._levels[multipart.boundary]
-            levels.pop()
-            if not levels:
-                del self._levels[multipart.boundary]
+            for boundary in multipart.boundaries:
+                levels = self._levels[boundary]
+                levels.pop()
+                if not levels:
+                    del self._levels[boundary]
             part = multipart.part
             part.end = max(end, part.start)
             if part.children:
@@ -365,10 +357,16 @@ class _StructureParser:
                 part.content_type = ParametrisedValue("text/plain", {})
 
     def _is_empty(self, part: Part) -> bool:
-        """Return whether a multipart without parts contains only white space and a closing delimiter."""
+        """Return whether a multipart without parts contains only closing delimiters, after a note on MIME or nothing.
+
+        Programs write the note before the first delimiter, for readers without MIME (RFC 2046 section 5.1.1).
+        """
         if part.end - part.start > _MAX_EMPTY_SIZE:
             return False
         content = self._buffer.slice(part.start, part.end).strip()
+        note = content.find(b"\n--") + 1
+        if 0 < note < _MAX_NOTE and _NOTE.search(content, 0, note):
+            content = content[note:]
         return not content or _ONLY_CLOSING.fullmatch(content) is not None
 
     def _opaque_part(self, start: int, end: int) -> Part:
@@ -381,15 +379,7 @@ def _header_start(buffer: Buffer) -> int:
         return 0
     match = _BLANK_LINES.match(buffer.slice(0, _MAX_BLANK))
     start = match.end() if match else 0
-    return start if looks_like_header(buffer.slice(start, start + _LOOKAHEAD)) else 0
-
-
-def _has_delimiter(delimiter: bytes, data: bytes) -> bool:
-    """Return whether a line of data is a delimiter, closing or not."""
-    start = data.find(delimiter)
-    while start >= 0:
-        end = start + len(delimiter)
-        if (start == 0 or data[start - 1] in b"\r\n") and _END_OF_DELIMITER.match(data, end):
-            return True
-        start = data.find(delimiter, end)
-    return False
+    data = buffer.slice(start, start + _FIRST_FIELDS)
+    if len(data) == _FIRST_FIELDS:
+        data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]  # the last line may be incomplete
+    return start if looks_like_header(data) else 0

@@ -75,6 +75,17 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "likenesses of a boundary": lambda: body(
         MIXED, (b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" + b"--q1\n" * 99) * 800
     ),
+    "multiparts with other boundaries": lambda: body(
+        MIXED,
+        b"".join(
+            b"--b\nContent-Type: multipart/mixed; boundary=w\n\n--%d\n\n" % n
+            + b"".join(b"--%d-%d\nA: b\n c\nContent-A: b\n" % (n, m) for m in range(40))
+            for n in range(900)
+        ),
+    ),
+    "multiparts without a boundary": lambda: body(
+        MIXED, b"--b\nContent-Type: multipart\n\n" * 9_000 + fill(b"--x\nA: b\nContent-A: b\n", 200_000)
+    ),
     "empty multiparts": lambda: body(
         MIXED, b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" * 9_000 + fill(b" \n")
     ),
