@@ -67,7 +67,8 @@ def read_message(buffer: Buffer) -> Message:
     importance = _importance(headers)
     report = read_report(root, buffer, defects)
     text, html = reader.read_text(bodies), reader.read_html(bodies)
-    tnef = unpack_tnef(list(reader.attachments(bodies)), buffer, defects, with_text=html is None and not text.strip())
+    text_start = bodies.texts[0].part.start if bodies.texts and body_selection.is_visible(text, html) else None
+    tnef = unpack_tnef(list(reader.attachments(bodies)), buffer, defects, text_start=text_start)
     if tnef.text or tnef.html:
         text, html = tnef.text or html_to_text(tnef.html), tnef.html or None
     return Message(

@@ -98,7 +98,11 @@ def test_7_3_a_winmail_dat_is_also_recognised_by_its_name() -> None:
     data = build.message(build.tnef(build.attached(b"one", title=b"a.txt")), name="WINMAIL.DAT")
     other = data.replace(b"application/ms-tnef", b"application/octet-stream")
     assert files(parse(other)) == [("a.txt", b"one")]
-    assert [name for name, _ in files(parse(other.replace(b"WINMAIL.DAT", b"report.dat")))] == ["report.dat"]
+    for name in (b"winmail(1).dat", b"winmail.dat.dat", b"ATT00001.dat", b"win.dat"):
+        assert files(parse(other.replace(b"WINMAIL.DAT", name))) == [("a.txt", b"one")]
+    for unrelated in ("report.dat", "attic.dat", "winter.dat", "winmail.doc"):
+        assert [name for name, _ in files(parse(other.replace(b"WINMAIL.DAT", unrelated.encode())))] == [unrelated]
+    assert files(parse(data.replace(b"ms-tnef", b"tnef"))) == [("a.txt", b"one")]
 
 
 def test_7_3_other_attachments_are_kept() -> None:
@@ -153,6 +157,46 @@ def test_7_3_the_text_of_a_tnef_is_used_without_other_text(attribute: bytes, tex
     assert (message.text.strip(), message.html) == (text.strip(), html)
     assert files(message) == [("a.txt", b"one")]
     assert parse(build.message(packed, "Other text.")).text == "Other text."
+
+
+@pytest.mark.parametrize(("attribute", "text", "html"), TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize(
+    "blank",
+    [
+        "Content-Type: text/plain; charset=utf-8\n\n\u200b\ufeff",
+        "Content-Type: text/html\n\n<html><body> </body></html>",
+        'Content-Type: text/html\n\n<p>&nbsp;</p><p style="x">&zwnj;</p>',
+    ],
+)
+def test_7_3_the_text_of_a_tnef_replaces_text_without_visible_characters(
+    attribute: bytes, text: str, html: str | None, blank: str
+) -> None:
+    data = build.message(build.tnef(attribute, build.attached(b"one", title=b"a.txt")), "x")
+    message = parse(data.replace(b"--b\n\nx", f"--b\n{blank}".encode(), 1))
+    assert (message.text.strip(), message.html) == (text.strip(), html)
+    assert files(message) == [("a.txt", b"one")]
+
+
+def test_7_3_a_picture_is_not_replaced_by_the_text_of_a_tnef() -> None:
+    data = build.message(build.tnef(TEXTS["body"][0]), "x")
+    page = '<img src="cid:a">'
+    message = parse(data.replace(b"--b\n\nx", f"--b\nContent-Type: text/html\n\n{page}".encode(), 1))
+    assert (message.text, message.html) == ("", page)
+
+
+@pytest.mark.parametrize("attribute", [attribute for attribute, _, _ in TEXTS.values()], ids=TEXTS)
+def test_7_3_a_winmail_dat_with_text_before_a_footer_is_kept(attribute: bytes) -> None:
+    def build_message(packed: bytes) -> Message:
+        head, dashes, part = build.message(packed, "Footer").rpartition(b"--b\nContent-Type: application")
+        head, footer = head.split(b"--b\n")
+        return parse(head + dashes + part.removesuffix(b"--b--\n") + b"--b\n" + footer + b"--b--\n")
+
+    file = build.attached(b"one", title=b"a.txt")
+    message = build_message(packed := build.tnef(attribute, file))
+    assert message.text.strip() == "Footer"
+    assert files(message) == [("winmail.dat", packed), ("a.txt", b"one")]
+    assert files(build_message(build.tnef(file))) == [("a.txt", b"one")]
+    assert files(parse(build.message(packed, "Text before"))) == [("a.txt", b"one")]
 
 
 def test_7_3_compressed_rtf() -> None:
