@@ -55,6 +55,7 @@ _TYPES = _FILE_TYPES | {"example", "haptics", "message", "multipart", "text"}
 
 _BARE_CR = re.compile(rb"[!-9;-~]{1,80}[ \t]*:[^\r\n]{0,2000}\r(?:[!-9;-~]{1,80}[ \t]*:|[ \t])")
 _MULTIPART = re.compile(r"multipart(?![a-z0-9])")
+_HTML = re.compile(r"\W{0,9}text\W{1,9}html\W{0,9}")
 _SUBTYPE = re.compile(r"(?:alternative|related)(?![a-z0-9])")
 _HEADER_END = re.compile(rb"\n(?:\r{0,2}\n|(--))")
 _HEADER_END_CR = re.compile(rb"\n(?:\r{0,2}\n|(--))|\r(?:\r|\n\r\n|(--))")
@@ -247,8 +248,9 @@ class _StructureParser:
         if content_type.kind in _FILE_TYPES or "name" in content_type.parameters or self._is_file(headers):
             self._defects.add("a Content-Type cannot be read: taken as application/octet-stream")
             return ParametrisedValue(OPAQUE.kind, content_type.parameters)
-        self._defects.add("a Content-Type cannot be read: taken as text/plain")
-        return ParametrisedValue("text/plain", content_type.parameters)
+        kind = "text/html" if _HTML.fullmatch(text.partition(";")[0].lower()) else "text/plain"
+        self._defects.add(f"a Content-Type cannot be read: taken as {kind}")
+        return ParametrisedValue(kind, content_type.parameters)
 
     def _is_multipart(self, content_type: ParametrisedValue, body: int) -> bool:
         """Return whether a part with an unreadable type is a multipart: its declared boundary begins a line.

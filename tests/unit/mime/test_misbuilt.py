@@ -488,3 +488,14 @@ def test_7_6_an_unreadable_type_of_a_file_is_not_text(header: str) -> None:
         assert read_message.text == ""
         assert contents(read_message) == {"f.bin": b"x"}
         assert read_message.attachments[0].content_type == "application/octet-stream"
+
+
+@pytest.mark.parametrize("kind", ["text//html", "text\\html", "<text/html>", "'Text/HTML'; charset=utf-8"])
+def test_7_6_an_unreadable_type_that_names_html_is_html(kind: str) -> None:
+    read_message = message(f"Content-Type: {kind}\n\n<p>hello</p>")
+    assert (read_message.text.strip(), read_message.html) == ("hello", "<p>hello</p>")
+
+
+@pytest.mark.parametrize("kind", ["text", "html", "text html x", "text//plain"])
+def test_7_6_another_unreadable_type_is_not_html(kind: str) -> None:
+    assert message(f"Content-Type: {kind}\n\n<p>hello</p>").html is None
