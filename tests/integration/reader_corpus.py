@@ -29,7 +29,7 @@ RECORDED = (
         f"tests/unit/mime/test_{name}.py"
         for name in (
             "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "automatic_mail",
-            "misbuilt", "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef",
+            "boundaries", "misbuilt", "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef",
             "delivery_headers", "uuencoded",
         )
     ),
