@@ -213,6 +213,7 @@ CLASSES: Final = (
     Class("unassigned bytes of Windows-1252", ("words",), named("[latin-1 is cp1252]"), ("mailparser",)),
     Class("raw text in the header that is not UTF-8", NAMES, defect("raw (8-bit|ISO-2022)")),
     Class("raw bytes within an encoded word", ("subject", "from"), source(rb"=\?[^?\s]+\?[bq]\?[^?]*[\x80-\xff\x1b]")),
+    Class("question marks within an encoded word", NAMES, source(rb"=\?[^?\s]+\?q\?[^?\n]*\?(?!=)")),
     Class("an encoded word in a wrong or unknown charset", ("subject",), source(rb"=\?(us-ascii|x-what)\?")),
     Class("a character cut between two encodings", ("subject",), named("word: split across encodings")),
     Class("other characters within base64", ("subject",), named("word: b with junk"), ("mailparser",)),
@@ -261,6 +262,7 @@ CLASSES: Final = (
     # Dates.
     Class("a date that is in doubt or impossible", ("date",), is_null_date),
     Class("a date that JavaScript does not read", ("date",), is_not_a_javascript_date),
+    Class("a month that begins like another one", ("date",), named("month in Finnish", "month in Manx")),
     Class(
         "obsolete years, leap seconds, offsets without a sign",
         ("date",),
