@@ -33,7 +33,7 @@ _INCOMPLETE = re.compile(
 _ESCAPED = re.compile(r"[\udc80-\udcff]+")
 _SEQUENCE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 # A Western letter (U+00C0 to U+00FF) next to an ASCII letter. In other charsets, these three bytes are never a word.
-_WESTERN = re.compile(rb"[A-Za-z]\xc3[\x80-\xbf]|\xc3[\x80-\xbf][A-Za-z]")
+_WESTERN = re.compile(rb"\xc3[\x80-\xbf](?:(?=[A-Za-z])|(?<=[A-Za-z]\xc3[\x80-\xbf]))")
 
 
 class _Evidence(NamedTuple):
@@ -57,7 +57,7 @@ def decode_damaged(data: bytes, *, named: bool = False) -> str | None:
     if errors == 0:
         return text if sequences or named else None
     western = count_western(data)
-    if errors == 1 and (sequences >= _FEW or western) and _INCOMPLETE.search(data):
+    if errors == 1 and (sequences >= _FEW or western) and _is_incomplete(data):
         return text
     if sequences >= (_FEW if named else _MIN_SEQUENCES) and sequences >= errors * (_SEQUENCES_PER_ERROR - named):
         return text
@@ -79,7 +79,7 @@ def decode_damaged_against(codec: str, data: bytes, minimum: int) -> str | None:
     if evidence is None:
         return None
     data, text, sequences, errors = evidence
-    if sequences >= minimum and (errors == 0 or (errors == 1 and _INCOMPLETE.search(data))):
+    if sequences >= minimum and (errors == 0 or (errors == 1 and _is_incomplete(data))):
         return text
     if sequences < errors * _SEQUENCES_PER_DECLARED_ERROR:
         return None
@@ -131,5 +131,14 @@ def _count(data: bytes) -> _Evidence:
     data = combined
     text = data.decode("utf-8", "replace")
     errors = text.count(_REPLACEMENT) - data.count(_REPLACEMENT.encode())
-    sequences = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
+    sequences = len(text) - len(text.encode("ascii", "ignore")) - text.count(_REPLACEMENT)
     return _Evidence(data, text, sequences + pairs * (_MIN_SEQUENCES - 1), errors)
+
+
+def _is_incomplete(data: bytes) -> bool:
+    """Return whether the first error is an incomplete sequence at the end of a word."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _INCOMPLETE.match(data, error.start) is not None
+    return False
