@@ -28,7 +28,7 @@ MEASURED: Mapping[str, tuple[int, int]] = {
     "find --limit 20": (130, 900),
     "find --id": (110, 20),
     "find --since 7d": (260, 900),
-    "find --outcome unhandled": (150, 400),
+    "find --outcome unhandled": (180, 400),
     "find --outcome failed": (40, 40),
     "find --mailbox": (200, 600),
     "explain ID": (130, 20),
