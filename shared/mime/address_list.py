@@ -172,7 +172,7 @@ def _recover_address(element: list[Token], defects: Defects) -> list[Address]:
         return _read_quoted_mailbox(name, defects)
     if len(candidates) != 1:
         return []
-    defects.add("an address was found in a quoted string, a comment or square brackets")
+    defects.add("an address is in a quoted string, a comment or square brackets: read")
     return [Address(_display_name(_without_commas(name), defects), candidates[0], repaired=True)]
 
 
@@ -185,7 +185,7 @@ def _read_quoted_mailbox(tokens: list[Token], defects: Defects) -> list[Address]
     valid, rejected = read_list(text, Defects(), recover=False)
     if len(valid) != 1 or rejected or not _valid_addresses([valid[0].address]):
         return []
-    defects.add("a mailbox was found in a quoted string")
+    defects.add("a mailbox is in a quoted string: read")
     return [Address(valid[0].name, valid[0].address, repaired=True)]
 
 

@@ -381,8 +381,8 @@ def _read_quoted(text: str, position: int, defects: Defects, *, repair: bool) ->
     """Return the quoted value at `position`, and its end.
 
     An unclosed quote extends to the end of the text, to the next known parameter, or to the next parameter with an
-    opening quote. With `repair`, quotes within the
-    value belong to it if the value ends with a quote before the next parameter.
+    opening quote. With `repair`, quotes within the value belong to it if the value ends with a quote before the next
+    parameter.
     """
     match = _QUOTED.match(text, position)
     if match is None:

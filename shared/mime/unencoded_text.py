@@ -27,12 +27,12 @@ _MIN_SURE_LENGTH = 4
 _MIN_LETTERS = 8
 _MIN_HIGH_BYTES = 6
 
-LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-EXPECTED = LETTERS + b"=\r\n"
-_NO_LETTERS = bytes(set(range(256)) - set(LETTERS))
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+EXPECTED = _BASE64 + b"=\r\n"
+_NO_LETTERS = bytes(set(range(256)) - set(_BASE64))
 _NOT_BASE64 = bytes(set(_NO_LETTERS) - set(b"="))
 _ASCII = bytes(range(128))
-ENCODED = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
+_ENCODED = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
 _COMPLETE = re.compile(rb"[A-Za-z0-9+/]{6,}+={1,2}|[A-Za-z0-9+/]{%d,}+" % LONG_LINE)
 _LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{%d}" % LONG_LINE)
 # Of letters in base64, about half are capitals or digits: hardly any longer piece resembles a word.
@@ -96,7 +96,7 @@ def _has_words(tokens: list[bytes], joined: bytes) -> bool:
 
 
 def _is_letters(token: bytes) -> bool:
-    return ENCODED.fullmatch(token) is not None and not is_word(token)
+    return _ENCODED.fullmatch(token) is not None and not is_word(token)
 
 
 def is_text(text: bytes, min_length: int = _MIN_SURE_LENGTH) -> bool:
@@ -115,11 +115,11 @@ def is_text(text: bytes, min_length: int = _MIN_SURE_LENGTH) -> bool:
 
 def _is_data(words: list[bytes]) -> bool:
     """Return whether a line's length shows that it is base64."""
-    if any(len(word) >= _MIN_LONG_TOKEN and ENCODED.fullmatch(word) for word in words):
-        return len(words) == 1 or all(ENCODED.fullmatch(word) for word in words)
+    if any(len(word) >= _MIN_LONG_TOKEN and _ENCODED.fullmatch(word) for word in words):
+        return len(words) == 1 or all(_ENCODED.fullmatch(word) for word in words)
     if len(words) != 1 or len(words[0]) < LONG_LINE:
         return False
-    return bool(ENCODED.fullmatch(words[0]) or (_LONG_RUN.search(words[0]) and not is_text(words[0])))
+    return bool(_ENCODED.fullmatch(words[0]) or (_LONG_RUN.search(words[0]) and not is_text(words[0])))
 
 
 def _is_first_of_data(words: list[bytes]) -> bool:
@@ -127,7 +127,7 @@ def _is_first_of_data(words: list[bytes]) -> bool:
     text = words[0]
     if (match := _COMPLETE.match(text)) and len(match[0]) % 4 == 0 and not is_word(match[0].rstrip(b"=")):
         return True
-    if len(words) > 1 or len(text) % 4 != 0 or not ENCODED.fullmatch(text):
+    if len(words) > 1 or len(text) % 4 != 0 or not _ENCODED.fullmatch(text):
         return False
     if text.endswith(b"=") or (len(text) >= _MIN_SHORT_LINE and not is_word(text)):
         return True
@@ -167,7 +167,7 @@ def _is_short_text(sample: bytes, lines: list[list[bytes]], content_type: Parame
             or not _decodes_to_text(letters, charset, is_complete=is_complete)
         )
     # Of a file, damage affects few lines.
-    others = sum(not ENCODED.fullmatch(b"".join(line).rstrip(b"=")) for line in lines)
+    others = sum(not _ENCODED.fullmatch(b"".join(line).rstrip(b"=")) for line in lines)
     return others * 2 > len(lines) and is_text(sample)
 
 

@@ -16,7 +16,7 @@ def whole_table(records: Records, table: Table) -> list[Record]:
     """Return all records of a table, in any order.
 
     Tables of an account take one query. `scan` sends a query for each of 16 partitions where a table shares them with
-    another one: that is faster with many records, and was a third of the requests that the tests sent.
+    another one: that is faster with many records, and was about a quarter of the requests that the tests sent.
 
     Args:
         records: the records of either kind of storage, which a test may have wrapped.
