@@ -30,7 +30,7 @@ RECORDED = (
         for name in (
             "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "automatic_mail",
             "boundaries", "misbuilt", "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef",
-            "delivery_headers", "uuencoded",
+            "base64_extent", "delivery_headers", "uuencoded",
         )
     ),
     "tests/unit/test_fingerprints.py",
